@@ -1,0 +1,1 @@
+"""Spec -> plan -> execute -> record: the harness that trains, samples and scores every variant."""

@@ -1,0 +1,1 @@
+"""Extractor, statistics, function: three separate things behind every score."""

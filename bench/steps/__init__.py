@@ -1,0 +1,1 @@
+"""Step bodies: one file per kind of step, each with `VERSION` and `run(work)`."""

@@ -1,0 +1,1 @@
+"""Records -> tables, figures, HTML and Markdown. Never imports torch."""
