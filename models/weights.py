@@ -7,9 +7,11 @@ command that makes them again. Values are strings.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -27,6 +29,22 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sort_header(file: BinaryIO) -> None:
+    """Sorts the metadata of a safetensors file in place.
+
+    The library writes them in an order that changes from call to call; the same weights and card must give
+    the same bytes, because files are known by their hash.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= length, "sorting cannot make a header longer"
+    file.seek(8)
+    file.write(text.ljust(length))
+
+
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, card: Mapping[str, str] | None = None) -> str:
     """Writes tensors and a card; the file appears whole or not at all. Returns its sha256."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +52,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, card: Mapping[str, s
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
         save_file(flat, temporary, metadata=dict(card or {}))
-        with temporary.open("rb") as file:
+        temporary.chmod(0o644)  # safetensors creates files that only their owner can read
+        with temporary.open("r+b") as file:
+            sort_header(file)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

@@ -31,6 +31,15 @@ def test_a_module_comes_back_with_its_card_and_the_same_bytes_give_the_same_hash
     assert [p.name for p in path.parent.iterdir()] == ["m.safetensors"]  # no temporary file is left
 
 
+def test_the_order_of_the_card_does_not_change_the_bytes(tmp_path):
+    card = {name: 'words "quoted", é, \n and\ttabs' for name in "hgfedcba"}
+    orders = [card, dict(sorted(card.items())), *[card] * 8]
+    digests = {save_module(module(), tmp_path / f"{n}.safetensors", c) for n, c in enumerate(orders)}
+    assert len(digests) == 1
+    assert read_card(tmp_path / "0.safetensors") == card
+    assert load_tensors(tmp_path / "0.safetensors")["0.weight"].equal(module().state_dict()["0.weight"])
+
+
 def test_every_key_that_does_not_fit_is_listed():
     state = module().state_dict()
     state["0.weight"] = torch.zeros(2, 4)
