@@ -1,0 +1,321 @@
+"""How finished steps become a run folder: artifacts -> records, claims, curves, costs, samples; then the
+report.
+
+Records are deterministic: their order is that of the questions, and nothing of this machine is in them.
+Seconds, memory and versions go to costs.jsonl and environment.json. A step that failed leaves a gap that
+health.json names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bench.fingerprint import digest
+from bench.graph import File, Step
+from bench.plan import EvaluationSet, Plan, Scored
+from bench.samples import write_samples
+from bench.store import Store
+from reports.load import Claim
+from reports.record import SCHEMA_VERSION, Record, from_dict, to_line
+
+VERSION = 1  # of the run folder's layout: raised when a run has to be assembled again
+BASELINE_LABELS = {
+    "real": "Real against real",
+    "reconstruction": "Autoencoder reconstruction",
+    "static": "Static repeat of the input",
+    "another": "Another clip",
+    "text_to_video": "Text-to-video prior, no image",
+}
+DAMAGE = ("corrupt", "do not decode", "header says")  # words in a clip's notes that tell of a damaged file
+CLAIM_KEYS = {f.name for f in fields(Claim)}  # what claims.jsonl holds of a claim
+NAMED = 5  # videos that a record's note names; health.json names all
+
+
+@dataclass
+class Finished:
+    """A run whose steps are done (or failed): what `assemble` and `bench/alive.py` look at."""
+
+    plan: Plan
+    store: Store
+    folder: Path
+    failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
+    records: list[Record] = field(default_factory=list)
+
+    def artifact(self, step: Step) -> Path | None:
+        """The folder of a step's artifact, None if it failed."""
+        done = self.store.has(step.kind, step.fingerprint)
+        return self.store.folder(step.kind, step.fingerprint) if done else None
+
+    def read(self, step: Step, name: str) -> Any:
+        """A JSON file of an artifact, None if the step failed or left no such file."""
+        folder = self.artifact(step)
+        path = folder / name if folder else None
+        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+
+
+def run_identity(plan: Plan) -> str:
+    """Changes whenever the run folder would: steps, questions as written, layout."""
+    return digest(
+        {
+            "layout": VERSION,
+            "schema": SCHEMA_VERSION,
+            "steps": plan.graph.to_json(),
+            "questions": {q.name: q.to_json() for q in plan.questions},
+            "previews": plan.profile.previews,
+        }
+    )
+
+
+def is_assembled(plan: Plan, folder: Path) -> bool:
+    """Whether the folder holds exactly this run, complete, with its report."""
+    try:
+        identity = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(identity == run_identity(plan) and (folder / "report.html").is_file())
+
+
+def assemble(run: Finished, costs: Mapping[str, Mapping[str, Any]], environment: Mapping[str, Any]) -> None:
+    """Writes the run folder. `costs`: by fingerprint, of the steps that this run did itself."""
+    folder, plan = run.folder, run.plan
+    run.records = list(_records(run))
+    write_lines(folder / "records.jsonl", (to_line(record) for record in run.records))
+    write_lines(folder / "claims.jsonl", map(_line, _claims(run)))
+    write_lines(folder / "curves.jsonl", map(_line, _curves(run)))
+    write_lines(folder / "costs.jsonl", map(_line, cost_lines(run, costs)))
+    write_json(folder / "environment.json", environment)
+    write_json(folder / "spec.json", spec_json(plan))
+    write_json(folder / "samples" / "index.json", write_samples(run))
+    write_json(folder / "health.json", health(run))
+    identity = {"identity": run_identity(plan)} if not run.failed else {}
+    write_json(folder / "plan.json", {**identity, "steps": plan.graph.to_json()})
+
+
+def _records(run: Finished) -> Iterator[Record]:
+    plan = run.plan
+    for question in plan.questions:
+        for dataset, evaluation in plan.evaluation.items():
+            notes = data_notes(run, evaluation)
+            for variant in question.variants:
+                built = plan.variants[question.name, variant.name]
+                about = {
+                    "question": question.name,
+                    "variant": variant.name,
+                    "label": variant.label,
+                    "role": "variant",
+                    "dataset": dataset,
+                }
+                for seed in plan.profile.seeds:
+                    scored = built.scored[dataset, seed]
+                    yield from _of_step(
+                        run, scored.score, {**about, "seed": seed}, _prints(scored, evaluation), notes
+                    )
+                aggregate = built.aggregate[dataset]
+                prints = {"aggregate": aggregate.fingerprint, "reference": evaluation.reference.fingerprint}
+                yield from _of_step(run, aggregate, {**about, "seed": None}, prints, notes)
+            for name, scored in evaluation.baselines.items():
+                about_baseline: dict[str, Any] = {
+                    "question": question.name,
+                    "variant": name,
+                    "label": BASELINE_LABELS[name],
+                    "role": "baseline",
+                    "dataset": dataset,
+                    "seed": None,
+                }
+                yield from _of_step(run, scored.score, about_baseline, _prints(scored, evaluation), notes)
+
+
+def _of_step(
+    run: Finished, step: Step, about: Mapping[str, Any], prints: Mapping[str, str], notes: Sequence[str]
+) -> Iterator[Record]:
+    """The records that a scoring step left, completed by what only the plan knows."""
+    own = "dataset" in about and about["dataset"] in run.plan.sources.data
+    for left in run.read(step, "records.json") or []:
+        yield from_dict(
+            {
+                **left,
+                **about,
+                "schema": SCHEMA_VERSION,
+                "features": left.get("features", run.plan.profile.features),
+                "world": "real" if own else "tiny",
+                "notes": [*left.get("notes", []), *notes],
+                "fingerprints": {**left.get("fingerprints", {}), **prints},
+            },
+            f"{step.label} {step.fingerprint[:12]}",
+        )
+
+
+def _prints(scored: Scored, evaluation: EvaluationSet) -> dict[str, str]:
+    """Everything that a number stands on, by role."""
+    found = {
+        "clips": scored.clips.fingerprint,
+        "score": scored.score.fingerprint,
+        "reference": evaluation.reference.fingerprint,
+    }
+    for role, source in (*scored.clips.inputs.items(), *scored.features.inputs.items()):
+        if role in {"model", "vae", "classifier", "perceptual"}:
+            found[role] = source.digest if isinstance(source, File) else source.fingerprint
+    return found
+
+
+def data_notes(run: Finished, evaluation: EvaluationSet) -> list[str]:
+    """What a reader of a number must know about its videos: notes of the reader, videos set aside or
+    damaged.
+    """
+    notes = [str(note) for note in run.read(evaluation.clips, "notes.json") or []]
+    aside = run.read(evaluation.clips, "set_aside.json") or []
+    damaged = [item for item in run.read(evaluation.clips, "items.json") or [] if _is_damaged(item)]
+    for found, words in ((aside, "set aside"), (damaged, "damaged, used")):
+        if found:
+            names = [str(item.get("path") or item["id"]) for item in found]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            notes.append(f"{len(names)} videos {words}: {', '.join(names[:NAMED])}{more}")
+    return notes
+
+
+def _is_damaged(item: Mapping[str, Any]) -> bool:
+    return any(word in note for note in item.get("notes", ()) for word in DAMAGE)
+
+
+def _claims(run: Finished) -> Iterator[dict[str, Any]]:
+    for (question, dataset), step in run.plan.claims.items():
+        for claim in run.read(step, "claims.json") or []:
+            told = {**claim, "question": question, "dataset": dataset}
+            yield {key: value for key, value in told.items() if key in CLAIM_KEYS}
+
+
+def _curves(run: Finished) -> Iterator[dict[str, Any]]:
+    """One line per logged step, variant and seed; variants that share a stage repeat its lines."""
+    for (name, steps), questions in _trainings(run.plan).items():
+        for seed, stage, step in steps:
+            folder = run.artifact(step)
+            path = folder / "curve.jsonl" if folder else None
+            for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else ():
+                yield {
+                    "variant": name,
+                    "question": questions,
+                    "seed": seed,
+                    **json.loads(line),
+                    "stage": stage,
+                }
+
+
+def _trainings(plan: Plan) -> dict[tuple[str, tuple[tuple[int, str, Step], ...]], list[str]]:
+    """(variant, its training steps) -> the questions that have it."""
+    found: dict[tuple[str, tuple[tuple[int, str, Step], ...]], list[str]] = {}
+    for (question, name), built in plan.variants.items():
+        steps = tuple(
+            (seed, trained.stage.name, trained.step)
+            for seed, stages in built.training.items()
+            for trained in stages
+            if trained.step is not None
+        )
+        found.setdefault((name, steps), []).append(question)
+    return found
+
+
+def cost_lines(run: Finished, costs: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What each step cost: measured in this run, or when its artifact was made (`reused`)."""
+    for step in run.plan.graph:
+        own = costs.get(step.fingerprint)
+        manifest = run.store.manifest(step.kind, step.fingerprint)
+        spent = own if own is not None else manifest["costs"] if manifest else None
+        if spent is not None:
+            yield {
+                "label": step.label,
+                "kind": step.kind,
+                "fingerprint": step.fingerprint,
+                **spent,
+                "reused": own is None,
+            }
+
+
+def spec_json(plan: Plan) -> dict[str, Any]:
+    """Questions, profile and protocols as they were resolved."""
+    return {
+        "questions": {q.name: {**q.to_json(), "fingerprint": digest(q.to_json())} for q in plan.questions},
+        "profile": plan.profile.model_dump(mode="json"),
+        "data": {
+            role: {"root": str(d.root), "catalog": d.catalog, "content": d.content}
+            for role, d in plan.sources.data.items()
+        },
+        "weights": {
+            role: {"file": str(f.path), "sha256": f.digest} for role, f in plan.sources.weights.items()
+        },
+        "protocols": {plan.protocol.name: plan.protocol.fields},
+    }
+
+
+def health(run: Finished) -> dict[str, Any]:
+    """What was damaged, set aside, missing or not comparable, and whether the world is alive."""
+    damaged: list[Any] = []
+    aside: list[Any] = []
+    notes: list[Any] = []
+    sets = {"train": run.plan.train_clips, **{name: e.clips for name, e in run.plan.evaluation.items()}}
+    for dataset, clips in sets.items():
+        aside += [{"dataset": dataset, **item} for item in run.read(clips, "set_aside.json") or []]
+        notes += [f"{dataset}: {note}" for note in run.read(clips, "notes.json") or []]
+        for item in run.read(clips, "items.json") or []:
+            reason = {"dataset": dataset, "id": item["id"], "reason": "; ".join(item.get("notes", ()))}
+            (damaged if _is_damaged(item) else notes).extend([reason] if item.get("notes") else [])
+    for (question, dataset), step in run.plan.claims.items():
+        for claim in run.read(step, "claims.json") or []:
+            notes += [f"{question}, {dataset}, “{claim['claim']}”: {note}" for note in claim.get("notes", ())]
+    labels = {step.fingerprint: step.label for step in run.plan.graph}
+    return {
+        "damaged": damaged,
+        "set_aside": aside,
+        "missing": [{"id": labels[f], "reason": error} for f, error in run.failed.items()],
+        "not_comparable": _not_comparable(run.records),
+        "notes": notes,
+        "alive": _alive(run),
+    }
+
+
+def _not_comparable(records: Iterable[Record]) -> list[str]:
+    found: dict[str, None] = {}
+    for record in records:
+        if not record.comparable:
+            why = next((note for note in record.notes if "comparable" in note or "required" in note), "")
+            what = f"{record.dataset} {record.metric} ({record.features}, {record.protocol})"
+            found[f"{what}: n = {record.n}. {why}".strip()] = None
+    return list(found)
+
+
+def _alive(run: Finished) -> list[dict[str, Any]]:
+    """Whether the tiny world says anything; checks that are not there yet or have nothing to look at leave
+    none.
+    """
+    from importlib.util import find_spec
+
+    if run.failed or find_spec("bench.alive") is None:
+        return []
+    from bench import alive
+
+    return list(alive.alive(run))
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """A file of lines; it appears whole or not at all."""
+    _replace(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_json(path: Path, value: object) -> None:
+    """A JSON file; it appears whole or not at all."""
+    _replace(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

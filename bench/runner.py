@@ -1,0 +1,241 @@
+"""One run: from the command's words to a finished run folder.
+
+read profile and specs -> plan -> do the steps that the store lacks -> assemble the run folder -> render the
+report.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from bench import environment
+from bench import protocol as protocols
+from bench.assemble import Finished, assemble, is_assembled, run_identity, write_json
+from bench.devices import find_devices
+from bench.engine import LocalEngine, Outcome
+from bench.environment import cpu_cores
+from bench.errors import BenchError, Interrupted, UsageError
+from bench.fingerprint import FileHashes
+from bench.graph import Step
+from bench.plan import Plan, ResolvedProtocol
+from bench.planner import build_plan
+from bench.profile import WEIGHTS, Profile, load_profile, model_preset, override
+from bench.progress import Display, display_for, duration, first_line
+from bench.sources import DATA_ROLES, assignments, find_sources, missing_weights
+from bench.spec import load_questions
+from bench.store import Store
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; None is "as the profile says"."""
+
+    specs: tuple[Path, ...]
+    profile: str = "tiny"
+    out: Path | None = None
+    store: Path | None = None
+    seeds: tuple[int, ...] | None = None
+    samples: int | None = None
+    data: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    device: str | None = None
+    workers: int | None = None
+    quiet: bool = False
+    command: str = ""
+
+    @property
+    def store_folder(self) -> Path:
+        """Where the store is."""
+        return self.store or RUNS / "store"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the report goes: named after the question, or the profile when there are several."""
+        one = f"{self.specs[0].stem}-" if len(self.specs) == 1 else ""
+        return self.out or RUNS / f"{one}{Path(self.profile).stem}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan and the machine that it was made for."""
+
+    plan: Plan
+    devices: tuple[str, ...]
+    workers: int
+
+
+def prepare(options: Options) -> Prepared:
+    """Checks everything and builds the plan; no step runs. Raises UsageError with every error of a kind."""
+    errors: list[str] = []
+    profile = load_profile(options.profile)
+    data: dict[str, Path] = {}
+    weights: dict[str, Path] = {}
+    for option, values, allowed in (
+        ("--data", options.data, DATA_ROLES),
+        ("--weights", options.weights, WEIGHTS),
+    ):
+        try:
+            (data if option == "--data" else weights).update(assignments(option, values, allowed))
+        except UsageError as error:
+            errors += error.messages
+    try:
+        profile = override(profile, options.samples, options.seeds, options.device, options.workers)
+        questions = load_questions(options.specs, model_preset(profile.model))
+    except UsageError as error:
+        errors += error.messages
+    if errors:
+        raise UsageError(errors)
+    kind, devices = find_devices(profile.execution.device)
+    hashes = FileHashes(options.store_folder / "file_hashes.json")
+    sources = find_sources(profile, data, weights, hashes)
+    plan = build_plan(questions, profile, sources, resolve_protocol(profile), kind)
+    hashes.save()
+    per_device = max(1, cpu_cores() // profile.execution.threads) if kind == "cpu" else len(devices)
+    wanted = profile.execution.workers
+    return Prepared(plan, tuple(devices), per_device if wanted == "auto" else wanted)
+
+
+def resolve_protocol(profile: Profile) -> ResolvedProtocol:
+    """The profile's protocol, as the scoring steps and the report get it. Raises UsageError for an unknown one."""
+    try:
+        protocol = protocols.resolve(profile.protocol, profile.model_dump(mode="json"))
+    except ValueError as error:
+        raise UsageError(f"profile {profile.name}: {error}") from None
+    return ResolvedProtocol(protocol.name, protocol.config, protocol.fields())
+
+
+def run(options: Options, as_json: bool = False) -> int:
+    """Does a run. Returns the exit code; raises UsageError before any work when something is wrong."""
+    prepared = prepare(options)
+    plan = prepared.plan
+    absent = missing_weights(plan.graph.missing_files())
+    if absent:
+        raise UsageError(absent)
+    store, folder = Store(options.store_folder), options.run_folder
+    finished = all(store.has(step.kind, step.fingerprint) for step in plan.graph)
+    if finished and is_assembled(plan, folder):
+        words = f"{folder / 'report.html'}: nothing to do, all {len(plan.graph)} steps are done"
+        return _tell(options, words, as_json)
+    folder.mkdir(parents=True, exist_ok=True)
+    display = display_for(prepared.workers, options.quiet, folder / "log.txt")
+    engine = LocalEngine(store, prepared.workers, prepared.devices, plan.profile.execution.threads, display)
+    attempt = Attempt(options, prepared, engine, time.time())
+    try:
+        engine.run(plan.graph)
+    except Interrupted as stop:
+        attempt.remember()
+        display.note(f"{stop}. Finished steps are kept: give the same command again to go on")
+        return stop.exit_code
+    return _finish(attempt, store, display, as_json)
+
+
+def _finish(attempt: Attempt, store: Store, display: Display, as_json: bool) -> int:
+    options, plan, outcome = attempt.options, attempt.prepared.plan, attempt.engine.outcome
+    folder = options.run_folder
+    with FileLock(folder / ".lock"):
+        attempt.remember()
+        assemble(Finished(plan, store, folder, outcome.failed), attempt.costs(), attempt.environment())
+        try:
+            from reports.render import render
+
+            render(folder)
+        except ValueError as error:
+            raise BenchError(f"{folder}: the report cannot be made: {error}") from None
+    for line in failures(list(plan.graph), outcome):
+        display.note(line)
+    words = f"{folder / 'report.html'} ({duration(time.time() - attempt.started)})"
+    _tell(options, words, as_json)
+    return 0 if outcome.complete else 1
+
+
+def _tell(options: Options, words: str, as_json: bool) -> int:
+    """The result on stdout: the report's place, or all records."""
+    if as_json:
+        lines = (options.run_folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+        print("[" + ",\n ".join(lines) + "]")
+    else:
+        print(words)
+    return 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run; a run that was interrupted has several, whose costs and seconds add up."""
+
+    options: Options
+    prepared: Prepared
+    engine: LocalEngine
+    started: float
+
+    @property
+    def _log(self) -> Path:
+        return self.options.run_folder / "attempts.json"
+
+    def earlier(self) -> list[dict[str, Any]]:
+        """What earlier starts of the same run left, the newest last."""
+        try:
+            found = json.loads(self._log.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        same = isinstance(found, dict) and found.get("identity") == run_identity(self.prepared.plan)
+        return list(found["attempts"]) if same else []
+
+    def remember(self) -> None:
+        """Adds this start to the run folder's list."""
+        now = {
+            "started": environment.moment(self.started),
+            "finished": environment.moment(time.time()),
+            "seconds": round(time.time() - self.started, 1),
+            "peak_memory_mb": round(self.engine.outcome.peak_memory_mb, 1),
+            "costs": self.engine.outcome.costs,
+        }
+        identity = run_identity(self.prepared.plan)
+        write_json(self._log, {"identity": identity, "attempts": [*self.earlier(), now]})
+
+    def costs(self) -> dict[str, dict[str, Any]]:
+        """What the steps of this run cost, by fingerprint, over all starts."""
+        return {f: c for attempt in self.earlier() for f, c in attempt["costs"].items()}
+
+    def environment(self) -> dict[str, Any]:
+        """environment.json, after `remember`."""
+        profile, attempts = self.prepared.plan.profile, self.earlier()
+        about = environment.describe(
+            self.options.command, profile.name, profile.seeds, self.prepared.devices[0], self.prepared.workers
+        )
+        return {
+            **about,
+            "started": attempts[0]["started"],
+            "finished": attempts[-1]["finished"],
+            "seconds": round(sum(a["seconds"] for a in attempts), 1),
+            "attempts": len(attempts),
+            "peak_memory_mb": max(a["peak_memory_mb"] for a in attempts),
+        }
+
+
+def failures(steps: Sequence[Step], outcome: Outcome) -> list[str]:
+    """What failed, equal errors together, what waits for it, and how to go on."""
+    if outcome.complete:
+        return []
+    by_error: dict[str, list[str]] = {}
+    for step in steps:
+        if step.fingerprint in outcome.failed:
+            by_error.setdefault(first_line(outcome.failed[step.fingerprint]), []).append(step.label)
+    return [
+        f"{len(outcome.failed)} steps failed, {len(outcome.skipped)} that need them did not run:",
+        *(f"  {_some(labels)}: {error}" for error, labels in by_error.items()),
+        "Everything that finished is kept. Mend the cause and give the same command again to go on.",
+    ]
+
+
+def _some(labels: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more

@@ -1,0 +1,63 @@
+"""Step `train`: one training stage of one variant, from its parent's weights (see `bench/train.py`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.encoded import load_encoded
+from bench.seeding import torch_seed
+from bench.train import Line, TrainSettings, train
+from bench.variants import model_from_json
+from bench.work import Work
+from models.dynamicrafter import DynamiCrafter, parameter_group
+from models.initialise import inherit
+from models.weights import load_tensors, save_module
+
+VERSION = 1
+ADOPTED = ("projector", "image_stream", "lambda")  # what stage i trains and the video model takes over
+FILE = "model.safetensors"
+
+
+def run(work: Work) -> None:
+    """Trains the stage and leaves model.safetensors, curve.jsonl and summary.json."""
+    settings = settings_from(work.config)
+    model = starting_point(work)
+    curve = train(model, load_encoded(work.inputs["encoded"]), settings, work.scratch, work.progress)
+    save_module(model, work.out / FILE)
+    (work.out / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
+    (work.out / "summary.json").write_text(json.dumps(summary(model, curve), indent=1))
+
+
+def settings_from(config: Mapping[str, object]) -> TrainSettings:
+    """The stage's settings out of the step's config."""
+    known = {name: config[name] for name in TrainSettings.__dataclass_fields__}
+    return TrainSettings(**{**known, "groups": tuple(config["groups"])})  # type: ignore[arg-type]
+
+
+def starting_point(work: Work) -> DynamiCrafter:
+    """The stage's model: fresh parts seeded by the training seed alone, then the parent's, then what stage i trained."""
+    torch.manual_seed(torch_seed(work.config["seed"], "init"))
+    model = DynamiCrafter(model_from_json(work.config["model"]))
+    inherit(model, load_tensors(work.file("parent", FILE)))
+    if "trained" in work.inputs:
+        state = load_tensors(work.file("trained", FILE))
+        adopted = {k: v for k, v in state.items() if parameter_group(k) in ADOPTED}
+        inherit(model, {k: _for_every_frame(k, v, model) for k, v in adopted.items()})
+    return model
+
+
+def _for_every_frame(name: str, value: Tensor, model: DynamiCrafter) -> Tensor:
+    """P's queries as learned on single images (1, Q, D), repeated for the frames of a clip (1, T Q, D)."""
+    own = model.state_dict()[name]
+    repeats = own.shape[1] // value.shape[1] if name.endswith("queries") and value.shape != own.shape else 1
+    return value.repeat(1, repeats, 1) if repeats > 1 else value
+
+
+def summary(model: DynamiCrafter, curve: list[Line]) -> dict[str, object]:
+    """What a reader of the run wants of a stage at a glance."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"trained_parameters": trained, "image_scale": model.image_scales(), "last": curve[-1] if curve else None}

@@ -1,0 +1,123 @@
+"""How does the report say it? Names, numbers and verdicts in words, the same in HTML, Markdown and CSV.
+
+Source: the labels of arXiv:2310.12190's tables; direction of each metric as its definition has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+LOWER_IS_BETTER = {"fvd": True, "kvd": True, "pic": False}  # others: no direction known, never marked
+DATASETS = {"ucf101": "UCF-101", "msrvtt": "MSR-VTT", "webvid": "WebVid", "folder": "Own folder"}
+WORLDS = {"tiny": "the tiny world", "real": "real videos"}
+VERDICTS = {"holds": "holds", "fails": "fails", "undecided": "undecided"}
+SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}  # never colour alone
+STAGES = {
+    "i": "Stage i: context projector, on images",
+    "i'": "Stage i′: context projector, on the video model",
+    "ii": "Stage ii: adaptation to video",
+    "iii": "Stage iii: with visual detail guidance",
+}
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+def dataset_name(dataset: str) -> str:
+    """'ucf101' -> 'UCF-101'; unknown names stand as they are."""
+    return DATASETS.get(dataset, dataset)
+
+
+def metric_name(metric: str) -> str:
+    """'fvd' -> 'FVD'."""
+    return metric.upper()
+
+
+def arrow(metric: str) -> str:
+    """Which way is better: '↓', '↑', or nothing for a metric without a direction."""
+    lower = LOWER_IS_BETTER.get(metric)
+    return "" if lower is None else ("↓" if lower else "↑")
+
+
+def places(values: Iterable[float], half_widths: Iterable[float]) -> int:
+    """Decimals for a column: two significant digits of the median half width, else four of the values."""
+    widths = sorted(width for width in half_widths if width > 0)
+    if widths:
+        return min(6, max(0, 1 - math.floor(math.log10(widths[len(widths) // 2]))))
+    largest = max((abs(value) for value in values), default=0.0)
+    return 3 if largest == 0 else min(6, max(0, 3 - math.floor(math.log10(largest))))
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """Fixed decimals with a true minus; an en dash for null; no negative zero."""
+    if value is None:
+        return DASH
+    plain = f"{value:.{digits}f}"
+    if float(plain) == 0:
+        plain = plain.lstrip("-")
+    return plain.replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int) -> str:
+    """As `decimal`, with a plus where it is positive."""
+    plain = decimal(value, digits)
+    return f"+{plain}" if value is not None and value > 0 and float(f"{value:.{digits}f}") > 0 else plain
+
+
+def bracket(low: float | None, high: float | None, digits: int) -> str:
+    """'[1.0, 2.0]', or nothing."""
+    return "" if low is None or high is None else f"[{decimal(low, digits)}, {decimal(high, digits)}]"
+
+
+def p_value(p: float | None) -> str:
+    """'0.012', '< 0.001', or an en dash."""
+    return DASH if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def percent(level: float | None) -> str:
+    """0.95 -> '95 %'."""
+    return DASH if level is None else f"{level * 100:g} %"
+
+
+def seconds(value: float | None) -> str:
+    """'0.4 s', '12 s', '3 min 05 s', '2 h 10 min'."""
+    if value is None:
+        return DASH
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(value: float | None) -> str:
+    """'950 MB', '1.4 GB'."""
+    return DASH if value is None else (f"{value:.0f} MB" if value < 1000 else f"{value / 1000:.1f} GB")
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """'1 video', '3 videos'."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def spread(values: Iterable[int]) -> str:
+    """'192' when all agree, '96 to 192' when they do not, 'no' without any."""
+    kept = sorted(set(values))
+    return "no" if not kept else str(kept[0]) if len(kept) == 1 else f"{kept[0]} to {kept[-1]}"
+
+
+def item_words(item: object) -> str:
+    """A health entry as a sentence: text as it is, an object as 'id (path): reason'."""
+    if not isinstance(item, dict):
+        return str(item)
+    name = " ".join(str(item[key]) for key in ("dataset", "question", "variant", "id") if item.get(key))
+    path = f" ({item['path']})" if item.get("path") else ""
+    reason = item.get("reason") or item.get("words") or ""
+    return f"{name}{path}: {reason}" if reason else f"{name}{path}" or str(item)

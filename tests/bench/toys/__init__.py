@@ -1,0 +1,1 @@
+"""Step bodies that do next to nothing, for tests of the harness: same files, no network, no torch."""

@@ -1,0 +1,12 @@
+"""Toy step `train`."""
+
+from bench.work import Work
+from tests.bench.toys import bodies
+
+VERSION = 1
+
+
+def run(work: Work) -> None:
+    """Leaves what the real step leaves, in miniature."""
+    bodies.begin("train", work)
+    bodies.train(work)
