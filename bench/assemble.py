@@ -263,9 +263,6 @@ def health(run: Finished) -> dict[str, Any]:
         for item in run.read(clips, "items.json") or []:
             reason = {"dataset": dataset, "id": item["id"], "reason": "; ".join(item.get("notes", ()))}
             (damaged if _is_damaged(item) else notes).extend([reason] if item.get("notes") else [])
-    for (question, dataset), step in run.plan.claims.items():
-        for claim in run.read(step, "claims.json") or []:
-            notes += [f"{question}, {dataset}, “{claim['claim']}”: {note}" for note in claim.get("notes", ())]
     labels = {step.fingerprint: step.label for step in run.plan.graph}
     return {
         "damaged": damaged,

@@ -160,16 +160,16 @@ class Execution(Strict):
 class Costs(Strict):
     """Rough CPU seconds of one unit on one core: the order of work, the plan's hours, the time left."""
 
-    world_video: Positive = 0.01
-    clip: Positive = 0.01
+    world_video: Positive = 0.006
+    clip: Positive = 0.004
     encode_clip: Positive = 0.02
     train_image: Positive = 0.01
     train_clip: Positive = 0.05
     sample_evaluation: Positive = 0.012
-    feature_clip: Positive = 0.01
-    score: Positive = 2.0
-    aggregate: Positive = 5.0
-    claims: Positive = 10.0
+    feature_clip: Positive = 0.007
+    score: Positive = 0.1
+    aggregate: Positive = 0.2
+    claims: Positive = 0.1
 
 
 class Profile(Strict):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 CONV_IN = "unet.conv_in.weight"  # the one parameter that a stage may widen
+NAMED = 6  # tensors that an error names
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from bench.metrics.statistics import Array, Gaussian, as_features
 
 Rows = NDArray[np.intp]  # the rows of one side that belong to one unit
 
-STEP = 0.4  # of the integral over log u; the trapezoid rule errs by exp(-pi^2 / STEP) = 2e-11 of it
-LOWEST, HIGHEST = 1e-10, 1e4  # ends of the integral over u, times the largest singular value
+STEP = 0.55  # of the integral over log u; the trapezoid rule errs by exp(-pi^2 / STEP) = 2e-8 of it
+LOWEST, HIGHEST = 1e-9, 1e4  # ends of the integral over u, times the largest singular value
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
