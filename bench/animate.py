@@ -30,7 +30,6 @@ from bench.profile import ROOT, load_profile, model_preset, profile_names
 from bench.progress import PLAIN_EVERY, display_for
 from bench.runner import Options, Prepared, failures, prepare
 from bench.seeding import generator, normal
-from bench.sources import missing_weights
 from bench.steps.train import FILE
 from bench.store import Store
 from datasets.clip import Frames
@@ -56,6 +55,7 @@ from models.weights import load_module, load_state, load_tensors
 
 SPEC = ROOT / "ablations" / "dual_stream.yaml"
 VARIANT = "full"
+_ABSENT = "the model starts from it. `python -m bench pretrain` makes the tiny weights again"
 OWN_PARTS = ("unet.", "projector.")
 SHORT_SIDE = 256  # pixels; smaller clips are enlarged, every pixel a square of pixels
 RELEASED: dict[str, tuple[Callable[[], ModelConfig], Callable[[], SamplerConfig]]] = {
@@ -206,8 +206,12 @@ def trained(profile: str, target: Target) -> Modules:
     store = Store(options.store_folder)
     words = f"variant {VARIANT} of {SPEC.stem}, profile {target.name}, training seed {seed}"
     if not store.has(step.kind, step.fingerprint):
+        graph = needed(step)
+        absent = [f"{file.path}: there is no such file; {_ABSENT}" for file in graph.missing_files()]
+        if absent:
+            raise UsageError(absent)
         print(f"{words} is not in {store.root} yet: training it first, kept for the next time", flush=True)
-        _train(prepared, step, store)
+        _train(prepared, graph, store)
     print(f"model: {words}, {step.kind} {step.fingerprint}")
     parts = _modules(target.model)
     load_module(parts.model, store.folder(step.kind, step.fingerprint) / FILE)
@@ -215,12 +219,8 @@ def trained(profile: str, target: Target) -> Modules:
     return parts
 
 
-def _train(prepared: Prepared, last: Step, store: Store) -> None:
-    """Does `last` and what it stands on, as far as it is not done."""
-    graph = needed(last)
-    absent = missing_weights(graph.missing_files())
-    if absent:
-        raise UsageError(absent)
+def _train(prepared: Prepared, graph: Graph, store: Store) -> None:
+    """Does the steps of a graph, as far as they are not done."""
     threads = prepared.plan.profile.execution.threads
     display = display_for(prepared.workers, quiet=False, log=None)
     engine = LocalEngine(store, prepared.workers, prepared.devices, threads, display)

@@ -112,9 +112,7 @@ def _records(run: Finished) -> Iterator[Record]:
                 }
                 for seed in plan.profile.seeds:
                     scored = built.scored[dataset, seed]
-                    yield from _of_step(
-                        run, scored.score, {**about, "seed": seed}, _prints(scored, evaluation), notes
-                    )
+                    yield from _of_step(run, scored.score, {**about, "seed": seed}, _prints(scored, evaluation), notes)
                 aggregate = built.aggregate[dataset]
                 prints = {"aggregate": aggregate.fingerprint, "reference": evaluation.reference.fingerprint}
                 yield from _of_step(run, aggregate, {**about, "seed": None}, prints, notes)
@@ -244,9 +242,7 @@ def spec_json(plan: Plan) -> dict[str, Any]:
             role: {"root": str(d.root), "catalog": d.catalog, "content": d.content}
             for role, d in plan.sources.data.items()
         },
-        "weights": {
-            role: {"file": str(f.path), "sha256": f.digest} for role, f in plan.sources.weights.items()
-        },
+        "weights": {role: {"file": str(f.path), "sha256": f.digest} for role, f in plan.sources.weights.items()},
         "protocols": {plan.protocol.name: plan.protocol.fields},
     }
 

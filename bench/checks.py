@@ -34,11 +34,7 @@ def check_data(sources: Sequence[str], say: Callable[[str], None]) -> int:
     from datasets.inspect import inspect_data
 
     found = assignments("check data", sources, READERS)
-    absent = [
-        f"check data {name}={root}: there is no such folder"
-        for name, root in found.items()
-        if not root.is_dir()
-    ]
+    absent = [f"check data {name}={root}: there is no such folder" for name, root in found.items() if not root.is_dir()]
     if absent:
         raise UsageError(absent)
     sound = True

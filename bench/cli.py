@@ -15,9 +15,7 @@ from bench.errors import EXIT_INTERRUPTED, EXIT_USAGE, BenchError, UsageError
 if TYPE_CHECKING:
     from bench.runner import Options
 
-CommandError: type[Exception] = typer.BadParameter.__mro__[
-    2
-]  # click's ClickException, wherever typer keeps it
+CommandError: type[Exception] = typer.BadParameter.__mro__[2]  # click's ClickException, wherever typer keeps it
 
 app = typer.Typer(
     add_completion=False,
@@ -27,21 +25,13 @@ app = typer.Typer(
     help="DynamiCrafter ablations: train, sample, score and report every variant. "
     "First run: python -m bench run ablations/*.yaml",
 )
-store_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Explain and clean the artifact store."
-)
-check_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look at data or weights before a run."
-)
+store_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Explain and clean the artifact store.")
+check_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at data or weights before a run.")
 app.add_typer(store_app, name="store")
 app.add_typer(check_app, name="check")
 
-Specs = Annotated[
-    list[Path], typer.Argument(metavar="SPEC...", help="question files, as ablations/dual_stream.yaml")
-]
-ProfileName = Annotated[
-    str, typer.Option("--profile", metavar="NAME", help="name in ablations/profiles or a path")
-]
+Specs = Annotated[list[Path], typer.Argument(metavar="SPEC", help="question files, as ablations/dual_stream.yaml")]
+ProfileName = Annotated[str, typer.Option("--profile", metavar="NAME", help="name in ablations/profiles or a path")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="run folder [runs/<question>-<profile> or runs/<profile>]"),
@@ -62,14 +52,12 @@ Data = Annotated[
 ]
 Weights = Annotated[
     list[str] | None,
-    typer.Option("--weights", metavar="ROLE=FILE", help="ROLE=FILE, as vae=FILE; repeatable"),
+    typer.Option("--weights", metavar="ROLE=FILE", help="vae=FILE, t2v=FILE, ... (list weights); repeatable"),
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="auto, cpu or cuda [from the profile]")
+    str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="where networks run [from the profile]")
 ]
-Workers = Annotated[
-    int | None, typer.Option("--workers", metavar="N", help="steps done at once [one per core or GPU]")
-]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="steps done at once [one per core or GPU]")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="only failures and the result")]
 AsJson = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
 
@@ -214,25 +202,26 @@ def _section(name: str, rows: dict[str, str]) -> str:
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")], quiet: Quiet = False
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="run folders")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="one report of all runs, a chapter each [one per run]")
+    ] = None,
+    quiet: Quiet = False,
 ) -> int:
     """Rebuild report.html and report.md from the records of a run folder."""
     from reports.render import render
 
     absent = [
-        f"{run} is no run folder: it has no records.jsonl"
-        for run in runs
-        if not (run / "records.jsonl").is_file()
+        f"{run} is no run folder: it has no records.jsonl" for run in runs if not (run / "records.jsonl").is_file()
     ]
     if absent:
         raise UsageError(absent)
-    for folder in runs:
-        try:
-            render(folder)
-        except ValueError as error:
-            raise BenchError(f"{folder}: {error}") from None
-        if not quiet:
-            print(folder / "report.html")
+    try:
+        made = [render(runs, out)] if out else [render(folder) for folder in runs]
+    except ValueError as error:
+        raise BenchError(f"the report cannot be made: {error}") from None
+    if not quiet:
+        print("\n".join(str(one.html) for one in made))
     return 0
 
 
@@ -257,9 +246,7 @@ def verify(
 
 @app.command()
 def pretrain(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="which weights [all]")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="which weights [all]")] = None,
 ) -> int:
     """Train the tiny priors again, as shipped."""
     from bench.pretrain import pretrain as train
@@ -340,9 +327,7 @@ def store_gc(
     store: StoreFolder = None,
     keep: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--keep", metavar="RUN", help="run folder whose artifacts stay; repeatable [all runs in runs/]"
-        ),
+        typer.Option("--keep", metavar="RUN", help="run folder whose artifacts stay; repeatable [all runs in runs/]"),
     ] = None,
     unused: Annotated[bool, typer.Option("--unused", help="also remove what no kept run uses")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go")] = False,
@@ -360,9 +345,7 @@ def store_gc(
 
 @check_app.command("data")
 def check_data(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="NAME=DIR...", help="ucf101=, msrvtt=, webvid= or folder=")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="NAME=DIR", help="ucf101=, msrvtt=, webvid= or folder=")],
 ) -> int:
     """A line per missing, odd or damaged file, by its name; exit 1 if there is any."""
     from bench.checks import check_data as look
@@ -372,9 +355,7 @@ def check_data(
 
 @check_app.command("weights")
 def check_weights(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="safetensors files or official checkpoints")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="safetensors files or official checkpoints")],
 ) -> int:
     """What a file of weights holds and whether it is whole; exit 1 if it is not."""
     from bench.checks import check_weights as look

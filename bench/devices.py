@@ -16,9 +16,7 @@ def find_devices(wanted: str) -> tuple[str, list[str]]:
     """
     cards = _visible_cards()
     if wanted == "cuda" and not cards:
-        raise UsageError(
-            "--device cuda: no NVIDIA GPU is visible, or torch was built without CUDA. Use --device cpu"
-        )
+        raise UsageError("--device cuda: no NVIDIA GPU is visible, or torch was built without CUDA. Use --device cpu")
     if wanted == "cpu" or not cards:
         return "cpu", ["cpu"]
     return "cuda", [f"cuda:{k}" for k in range(len(cards))]

@@ -63,9 +63,7 @@ class LocalEngine:
         display: who is told about progress.
     """
 
-    def __init__(
-        self, store: Store, workers: int, devices: Sequence[str], threads: int, display: Display
-    ) -> None:
+    def __init__(self, store: Store, workers: int, devices: Sequence[str], threads: int, display: Display) -> None:
         self.store, self.devices, self.threads, self.display = store, list(devices), threads, display
         self.count = workers
         self._context = multiprocessing.get_context("spawn")
@@ -75,9 +73,7 @@ class LocalEngine:
 
     def run(self, graph: Graph) -> Outcome:
         """Does everything; returns what became of it. Raises Interrupted when asked to stop."""
-        outcome = self.outcome = Outcome(
-            reused={s.fingerprint for s in graph if self.store.has(s.kind, s.fingerprint)}
-        )
+        outcome = self.outcome = Outcome(reused={s.fingerprint for s in graph if self.store.has(s.kind, s.fingerprint)})
         queue = _Queue(graph, outcome)
         self.display.start(list(graph), outcome.reused)
         try:

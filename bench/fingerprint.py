@@ -19,9 +19,7 @@ SETTLED = 2.0  # seconds: a file changed more recently may change again within o
 
 def canonical(value: object) -> bytes:
     """JSON with sorted keys, no spaces, no NaN: equal values give equal bytes. Raises ValueError on NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest(value: object) -> str:

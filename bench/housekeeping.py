@@ -25,9 +25,7 @@ def collect(store: Store, runs: Sequence[Path], unused: bool = False, dry_run: b
     """
     kept = used_by(runs) if unused else set()
     if unused and not runs:
-        raise UsageError(
-            "store gc --unused: no run folder was found, so everything would go. Name one with --keep"
-        )
+        raise UsageError("store gc --unused: no run folder was found, so everything would go. Name one with --keep")
     freed = count = 0
     for kind, fingerprint in list(store.artifacts()):
         whole = store.has(kind, fingerprint)

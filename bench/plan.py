@@ -19,7 +19,7 @@ encode     config  autoencoder {AutoencoderConfig}, clip {ClipConfig}, per_frame
                    frame_rate "frame_stride" | "fps" (what `fs` tells the model),
                    count int | None (the first items; None: all), micro_batch int (frames or prompts at once)
            inputs  clips, vae (file), clip (file)
-train      config  model {ModelConfig of this very stage}, stage "i" | "ii" | "iii" | "i'" | "ii+iii",
+train      config  model {ModelConfig of this very stage}, stage "i" | "ii" | "iii" | "i'",
                    images bool (one random frame of each clip, its own condition; model is then the
                    text-to-image half: frames 1, projector.frames 1),
                    groups [names of DynamiCrafter.parameter_groups() that are trained],

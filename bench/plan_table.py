@@ -89,9 +89,7 @@ def _training(prepared: Prepared, done: set[str]) -> str:
     rows = [("training", "optimiser steps", "used by", "")]
     for step in plan.graph:
         if step.kind == "train" and len(rows) <= MOST_LINES:
-            users = dict.fromkeys(
-                f"{q}.{v}" for q, v, seed in plan.graph.users[step.fingerprint] if seed is not None
-            )
+            users = dict.fromkeys(f"{q}.{v}" for q, v, seed in plan.graph.users[step.fingerprint] if seed is not None)
             state = "done" if step.fingerprint in done else ""
             rows.append((step.label, str(step.config["steps"]), ", ".join(users), state))
     shipped = dict.fromkeys(
@@ -121,8 +119,7 @@ def _sources(prepared: Prepared) -> list[str]:
     if kept:
         found.append(f"Data {', '.join(kept)}: the procedural world")
     found += [
-        f"Not there yet: weights '{file.digest.partition(':')[2]}' ({file.path})"
-        for file in plan.graph.missing_files()
+        f"Not there yet: weights '{file.digest.partition(':')[2]}' ({file.path})" for file in plan.graph.missing_files()
     ]
     return ["\n".join(found)]
 
@@ -160,6 +157,4 @@ def _listed(values: Iterable[object]) -> str:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

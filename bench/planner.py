@@ -162,9 +162,7 @@ class _Builder:
             "clip": self.sources.weight("clip"),
         }
         number = count or self._clip_count(dataset)
-        sites = (clip.height // model.autoencoder.downsampling) * (
-            clip.width // model.autoencoder.downsampling
-        )
+        sites = (clip.height // model.autoencoder.downsampling) * (clip.width // model.autoencoder.downsampling)
         of_clip = clip.frames * (8 * 4 * sites + 2 * model.clip.image_tokens * model.clip.vision_width)
         cost = number * self.profile.costs.encode_clip
         return self._add("encode", f"encode {dataset}", config, inputs, cost, number * of_clip)
@@ -208,9 +206,7 @@ class _Builder:
         cost = samples * self.profile.costs.feature_clip
         return self._add("features", f"features {label}", config, inputs, cost, samples * 600.0)
 
-    def _scored(
-        self, label: str, dataset: str, clips: Step, evaluation: EvaluationSet, seed: int | None
-    ) -> Scored:
+    def _scored(self, label: str, dataset: str, clips: Step, evaluation: EvaluationSet, seed: int | None) -> Scored:
         features = self._features(label, clips, evaluation.clips)
         config = {
             "protocol": self.protocol,
@@ -257,7 +253,7 @@ class _Builder:
 
     def _stage(self, name: str, stage: Stage, seed: int, before: Step | File | None) -> Step:
         stages = self.profile.stages
-        own = {"i": stages.i, "ii": stages.ii, "iii": stages.iii}.get(stage.name, stages.iii)
+        own = {"i": stages.i, "i'": stages.i, "ii": stages.ii, "iii": stages.iii}[stage.name]
         batch = own.batch or stages.batch
         config = {
             "model": model_to_json(stage.model),
@@ -294,9 +290,7 @@ class _Builder:
         path = self.sources.weight("t2v").path
         return 1.33 * path.stat().st_size if path.is_file() else 4e6
 
-    def _sample(
-        self, name: str, settings: Settings, training: tuple[Trained, ...], dataset: str, seed: int
-    ) -> Scored:
+    def _sample(self, name: str, settings: Settings, training: tuple[Trained, ...], dataset: str, seed: int) -> Scored:
         evaluation = self.evaluation[dataset]
         clips = self._generate(name, dataset, settings, training[-1].source, evaluation, seed)
         return self._scored(f"{name} {dataset} seed {seed}", dataset, clips, evaluation, seed)
@@ -339,9 +333,7 @@ class _Builder:
         }
         inputs: dict[str, Step | File] = {"reference": self.evaluation[dataset].reference}
         inputs |= {f"seed_{seed}": step for seed, step in features.items()}
-        return self._add(
-            "aggregate", f"aggregate {name} {dataset}", config, inputs, self.profile.costs.aggregate, 4e3
-        )
+        return self._add("aggregate", f"aggregate {name} {dataset}", config, inputs, self.profile.costs.aggregate, 4e3)
 
     def _claims(self, question: Question, dataset: str, plan: Plan) -> Step:
         named = list(dict.fromkeys(variant for claim in question.expect for variant in claim.better))
@@ -356,9 +348,7 @@ class _Builder:
         inputs: dict[str, Step | File] = {"reference": self.evaluation[dataset].reference}
         for variant in named:
             scored = plan.variants[question.name, variant].scored
-            inputs |= {
-                f"{variant}.seed_{seed}": scored[dataset, seed].features for seed in self.profile.seeds
-            }
+            inputs |= {f"{variant}.seed_{seed}": scored[dataset, seed].features for seed in self.profile.seeds}
         cost = self.profile.costs.claims * len(question.expect)
         step = self._add("claims", f"claims {question.name} {dataset}", config, inputs, cost, 4e3)
         user: User = (question.name, "claims", None)

@@ -49,9 +49,7 @@ def write_video(path: Path, frames: Frames) -> None:
         import av
 
         large = enlarge(frames)
-        with av.open(
-            str(temporary), "w", format="mp4", container_options={"fflags": "+bitexact"}
-        ) as container:
+        with av.open(str(temporary), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
             options = {"crf": CRF, "preset": "veryfast", "flags": "+bitexact"}
             stream = container.add_stream("libx264", rate=Fraction(SHOWN_FPS), options=options)
             assert isinstance(stream, av.VideoStream)

@@ -135,6 +135,12 @@ class Sampling(Strict):
     guidance_rescale: Fraction = 0.0
     batch: Count
 
+    @model_validator(mode="after")
+    def _fits(self) -> Sampling:
+        if self.image_scale is not None and self.guidance != "two_scale":
+            raise ValueError(f"image_scale has no effect: guidance is '{self.guidance}', not 'two_scale'")
+        return self
+
     @property
     def config(self) -> SamplerConfig:
         """The sampler."""
@@ -272,9 +278,7 @@ def _check_model(document: Document, profile: Profile) -> None:
         ("width", clip.width, model.width),
     ):
         if of_clip != of_model:
-            document.add(
-                ("clip", key), f"clip.{key} is {of_clip}; the model '{profile.model}' makes {of_model}"
-            )
+            document.add(("clip", key), f"clip.{key} is {of_clip}; the model '{profile.model}' makes {of_model}")
 
 
 def model_names() -> list[str]:
@@ -284,9 +288,7 @@ def model_names() -> list[str]:
     return [
         n
         for n, f in vars(presets).items()
-        if callable(f)
-        and not n.startswith(("_", "sampler"))
-        and getattr(f, "__module__", "") == presets.__name__
+        if callable(f) and not n.startswith(("_", "sampler")) and getattr(f, "__module__", "") == presets.__name__
     ]
 
 
@@ -315,9 +317,7 @@ def override(
     if samples is not None and samples < 2:
         errors.append(f"--samples is {samples}; allowed: 2 or more")
     if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds)):
-        errors.append(
-            f"--seeds is {','.join(map(str, seeds))}; allowed: different whole numbers from 0, as in 0,1,2"
-        )
+        errors.append(f"--seeds is {','.join(map(str, seeds))}; allowed: different whole numbers from 0, as in 0,1,2")
     if device is not None and device not in {"auto", "cpu", "cuda"}:
         errors.append(f"--device is '{device}'. {known(device, ('auto', 'cpu', 'cuda'))}")
     if workers is not None and workers < 1:

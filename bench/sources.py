@@ -78,9 +78,7 @@ def find_sources(
             errors.append(f"--weights {role}={path}: there is no such file")
     if profile.world is None:
         absent = [role for role in DATA_ROLES if role not in data]
-        errors += [
-            f"profile {profile.name} has no world of its own: give --data {role}=DIR" for role in absent
-        ]
+        errors += [f"profile {profile.name} has no world of its own: give --data {role}=DIR" for role in absent]
     if not errors:
         errors += _overlaps(profile, sets)
     if errors:

@@ -111,11 +111,10 @@ def load_question(path: Path, model: ModelConfig | None = None) -> Question:
     raw = document.value.get("variants") if isinstance(document.value, Mapping) else None
     variants = _variants(document, raw, model) if isinstance(raw, Mapping) else ()
     if not NAME.fullmatch(path.stem):
-        document.add(
-            (), f"the file's name is the question's name; allowed: letters, digits, _: '{path.stem}'"
-        )
-    if isinstance(raw, Mapping) and isinstance(document.value.get("expect"), list):
-        _check_claims(document, list(raw))
+        document.add((), f"the file's name is the question's name; allowed: letters, digits, _: '{path.stem}'")
+    claims = document.value.get("expect") if isinstance(document.value, Mapping) else None
+    if isinstance(raw, Mapping) and isinstance(claims, list):
+        _check_claims(document, claims, list(raw))
     document.raise_errors()
     assert file is not None
     return Question(path.stem, path, file.question, file.source, variants, file.expect)
@@ -161,10 +160,11 @@ def _check_setting(document: Document, at: tuple[str, ...], key: str, value: Any
         document.add(at, f"{dotted(at)} is {shown(value)}. {known(value, names)}")
 
 
-def _check_claims(document: Document, variants: list[str]) -> None:
-    for k, claim in enumerate((document.value or {})["expect"]):
-        better = claim.get("better") if isinstance(claim, Mapping) else None
-        for j, name in enumerate(better if isinstance(better, list) else ()):
+def _check_claims(document: Document, claims: Sequence[Any], variants: list[str]) -> None:
+    for k, claim in enumerate(claims):
+        given = claim.get("better") if isinstance(claim, Mapping) else None
+        better = given if isinstance(given, list) else []
+        for j, name in enumerate(better):
             at = ("expect", k, "better", j)
             if name not in variants:
                 document.add(at, f"{dotted(at)}: unknown variant {shown(name)}. {known(name, variants)}")

@@ -9,6 +9,7 @@ Source: DynamiCrafter, arXiv:2310.12190, section 3.3; objective in `models/losse
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.seeding import generator, normal
 from models.dynamicrafter import DynamiCrafter
 from models.losses import Draws, Nulls, TrainBatch, training_loss
 from models.schedule import Schedule
-from models.weights import load_tensors, save_tensors
+from models.weights import load_tensors, read_card, save_tensors
 
 STATE = "state.safetensors"
 Line = dict[str, Any]
@@ -133,7 +134,7 @@ class Stage:
 
 
 def trained_names(model: DynamiCrafter, groups: Sequence[str]) -> list[str]:
-    """The parameters of the named groups, in the model's own order. Raises ValueError for an unknown or empty choice."""
+    """Parameters of the named groups, in the model's own order. Raises ValueError for an unknown or empty choice."""
     known = model.parameter_groups()
     unknown = [g for g in groups if g not in known]
     if unknown:
@@ -174,17 +175,11 @@ def train(
 
 
 def _checkpoint(stage: Stage, curve: Iterable[Line], window: Iterable[float], scratch: Path) -> None:
-    import json
-
     card = {"curve": json.dumps(list(curve)), "window": json.dumps(list(window))}
     save_tensors(stage.state(), scratch / STATE, card)
 
 
 def _resume(stage: Stage, scratch: Path) -> tuple[list[Line], list[float]]:
-    import json
-
-    from models.weights import read_card
-
     path = scratch / STATE
     if not path.exists():
         return [], []

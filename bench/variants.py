@@ -70,9 +70,7 @@ def impossible(settings: Settings, model: ModelConfig | None = None) -> list[tup
     found = []
     no_context = settings.context == "none"
     if no_context and settings.image_scale == "fixed":
-        found.append(
-            ("model.image_scale", "'fixed' has nothing to scale: model.context is none. Leave one out")
-        )
+        found.append(("model.image_scale", "'fixed' has nothing to scale: model.context is none. Leave one out"))
     if no_context and settings.schedule != "three_stage":
         found.append(
             (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import protocol
-from bench.profile import load_profile
+from bench.profile import load_profile, profile_names
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/protocols.md")
@@ -51,6 +51,15 @@ def test_every_name_is_in_the_file_that_its_row_names():
         pairs += [(names[0], p) for p in paths] if len(names) == 1 else []
     assert len(pairs) > 15
     assert [(n, p) for n, p in pairs if not re.search(rf"\b{n}\b", text(p))] == []
+
+
+def test_the_changelog_names_every_command_question_and_profile():
+    from bench.cli import app
+
+    commands = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    names = [*commands, *(group.name or "" for group in app.registered_groups), *profile_names()]
+    names += [path.stem for path in (ROOT / "ablations").glob("*.yaml")]
+    assert [name for name in names if f"`{name}`" not in text("CHANGELOG.md")] == []
 
 
 def run_tests(code: str, *arguments: object) -> None:

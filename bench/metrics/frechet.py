@@ -22,7 +22,7 @@ from bench.metrics.statistics import Array, Gaussian, as_features
 
 Rows = NDArray[np.intp]  # the rows of one side that belong to one unit
 
-STEP = 0.55  # of the integral over log u; the trapezoid rule errs by exp(-pi^2 / STEP) = 2e-8 of it
+STEP = 0.5  # of the integral over log u; the trapezoid rule errs by exp(-pi^2 / STEP) = 3e-9 of it
 LOWEST, HIGHEST = 1e-9, 1e4  # ends of the integral over u, times the largest singular value
 
 
@@ -106,22 +106,23 @@ def leave_out(x: ArrayLike, y: ArrayLike, units: Sequence[tuple[Rows, Rows]], dd
 
     x (N, D), y (M, D); a unit names its rows of x and of y (either may be empty). Returns (len(units),).
     Removing k rows changes a covariance by rank k, and the change of tr (S1 S2)^(1/2) is a one-dimensional
-    integral over log-determinants of size k (see `_root_change`). Units with more rows than there are
+    integral over log-determinants of size k (see `_root_change`). Units with more rows than half the
     dimensions are refitted. Raises ValueError when ddof rows or fewer would remain.
     """
     left, right = _pair(x, y)
     for rows_x, rows_y in units:
         _enough(len(left) - len(rows_x), len(right) - len(rows_y), ddof)
-    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, (rows_x, rows_y) in enumerate(units):
-        by_size[len(rows_x), len(rows_y)].append(index)
+    by_size: dict[int, list[int]] = defaultdict(list)  # padded to a power of two; 0: refitted
+    for index, unit in enumerate(units):
+        largest = max(map(len, unit))
+        by_size[2 ** max(largest - 1, 0).bit_length() if 2 * largest <= left.shape[1] else 0].append(index)
     values = np.empty(len(units))
     sides = (_whiten(left, ddof), _whiten(right, ddof))
-    for (k, m), members in by_size.items():
-        if k + m > left.shape[1]:
-            values[members] = [_refit(left, right, *units[i], ddof) for i in members]
+    for size, members in by_size.items():
+        if size:
+            values[members] = _downdate(sides, [units[i] for i in members], size)
         else:
-            values[members] = _downdate(sides, [units[i] for i in members])
+            values[members] = [_refit(left, right, *units[i], ddof) for i in members]
     return values
 
 
@@ -138,32 +139,41 @@ def _whiten(features: Array, ddof: int) -> _Side:
     return _Side(mean, centred, left[:, kept], factor, float(np.sum(centred * centred)), ddof)
 
 
-def _downdate(sides: tuple[_Side, _Side], units: Sequence[tuple[Rows, Rows]]) -> Array:
-    """Distances (G,) without each of G units that all have the same numbers of rows."""
+def _downdate(sides: tuple[_Side, _Side], units: Sequence[tuple[Rows, Rows]], size: int) -> Array:
+    """Distances (G,) without each of G units of at most `size` rows on either side."""
     rotation_y, sigma, rotation_x = np.linalg.svd(sides[1].factor.T @ sides[0].factor, full_matrices=False)
-    rows = [np.array([unit[side] for unit in units]) for side in (0, 1)]
-    steps, traces, scale = [], np.zeros(len(units)), np.ones(())
-    for side, index in zip(sides, rows, strict=True):
-        rest = side.count - index.shape[1]
-        gone = side.centred[index]  # (G, k, D)
-        total = gone.sum(axis=1)
-        steps.append(total / rest)  # the mean moves by minus this
-        traces += (side.square - np.sum(gone**2, axis=(1, 2)) - np.sum(total**2, axis=1) / rest) / (rest - side.ddof)
-        scale = scale * (side.count - side.ddof) / (rest - side.ddof)
-    p = _weigh(sides[0].whitened[rows[0]] @ rotation_x.T, sides[0].count)
-    q = _weigh(sides[1].whitened[rows[1]] @ rotation_y, sides[1].count)
-    roots = np.sqrt(scale) * (sigma.sum() + _root_change(p, q, sigma))
-    offset = sides[0].mean - sides[1].mean - steps[0] + steps[1]
-    return np.maximum(np.sum(offset**2, axis=1) + traces - 2.0 * roots, 0.0)
+    x = _removed(sides[0], [unit[0] for unit in units], size, rotation_x.T)
+    y = _removed(sides[1], [unit[1] for unit in units], size, rotation_y)
+    roots = np.sqrt(x.scale * y.scale) * (sigma.sum() + _root_change(x.rows, y.rows, sigma))
+    offset = sides[0].mean - sides[1].mean - x.step + y.step
+    return np.maximum(np.sum(offset**2, axis=1) + x.trace + y.trace - 2.0 * roots, 0.0)
 
 
-def _weigh(rows: Array, count: int) -> Array:
-    """(I + 11'/(N-k))^(1/2) rows, (G, k, r): the mean of what is left moves too."""
-    k = rows.shape[1]
-    if k == 0:
-        return rows
-    beta = (np.sqrt(1.0 + k / (count - k)) - 1.0) / k
-    return np.asarray(rows + beta * rows.sum(axis=1, keepdims=True))
+@dataclass(frozen=True)
+class _Removed:
+    """What G units take away from one side."""
+
+    step: Array  # (G, D), the mean moves by minus this
+    trace: Array  # (G,), of the covariance that is left
+    scale: Array  # (G,), old divisor over new
+    rows: Array  # (G, size, r), whitened and rotated; their squares are what the scatter loses
+
+
+def _removed(side: _Side, units: Sequence[Rows], size: int, rotation: Array) -> _Removed:
+    index, real = np.zeros((len(units), size), dtype=np.intp), np.zeros((len(units), size, 1))
+    for place, rows in enumerate(units):
+        index[place, : len(rows)], real[place, : len(rows)] = rows, 1.0
+    count = real.sum(axis=(1, 2))
+    rest = side.count - count
+    gone = side.centred[index] * real  # rows of zeros pad the smaller units: they change nothing
+    total = gone.sum(axis=1)
+    square = side.square - np.sum(gone**2, axis=(1, 2)) - np.sum(total**2, axis=1) / rest
+    z = side.whitened[index] * real @ rotation
+    # (I + 11'/rest)^(1/2) z: the mean of what is left moves too
+    beta = (np.sqrt(1.0 + count / rest) - 1.0) / np.maximum(count, 1.0)
+    z = z + beta[:, None, None] * real * z.sum(axis=1, keepdims=True)
+    divisor = rest - side.ddof
+    return _Removed(total / rest[:, None], square / divisor, (side.count - side.ddof) / divisor, z)
 
 
 def _root_change(p: Array, q: Array, sigma: Array) -> Array:

@@ -6,6 +6,8 @@ pixels in [-1, 1] and see nothing else. Shapes: B clips, T frames, N images, H x
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,7 +66,7 @@ class PerceptualNet(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 96)
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.GroupNorm(8, outputs), nn.SiLU()]
         self.trunk = nn.Sequential(*layers)
         self.embed = nn.Sequential(nn.Linear(96 * 4 + 96, 128), nn.SiLU(), nn.Linear(128, FEATURES))

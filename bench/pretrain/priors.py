@@ -101,7 +101,9 @@ PRIORS: dict[str, Prior] = {
         T2V,
     ),
     **{
-        f"stage_i_{kind}": Prior(f"P, image keys and values and lambda after stage i: {words}", _stage_i(kind), stage_i_budget())
+        f"stage_i_{kind}": Prior(
+            f"P, image keys and values and lambda after stage i: {words}", _stage_i(kind), stage_i_budget()
+        )
         for kind, words in {
             "learned": "the full model",
             "fixed": "lambda fixed at 1 (w/o λ)",

@@ -39,7 +39,7 @@ def settings_from(config: Mapping[str, object]) -> TrainSettings:
 
 
 def starting_point(work: Work) -> DynamiCrafter:
-    """The stage's model: fresh parts seeded by the training seed alone, then the parent's, then what stage i trained."""
+    """The stage's model: fresh parts (seeded by the training seed alone), the parent's, what stage i trained."""
     torch.manual_seed(torch_seed(work.config["seed"], "init"))
     model = DynamiCrafter(model_from_json(work.config["model"]))
     inherit(model, load_tensors(work.file("parent", FILE)))

@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit_are_named(folder, tmp_path):
         make(folder, tmp_path / "clip.mp4", checkpoint=folder / "vae.safetensors")
     with pytest.raises(ValueError, match="has no autoencoder and encoders of its own"):
         make(folder, tmp_path / "clip.mp4", profile="256", checkpoint=folder / "own.safetensors")
-    with pytest.raises(ValueError, match="the checkpoint does not fit, .* entries"):
+    with pytest.raises(ValueError, match=r"the checkpoint does not fit, \d+ entries"):
         make(folder, tmp_path / "clip.mp4", profile="256", checkpoint=folder / "official.safetensors")
 
 
@@ -237,6 +237,14 @@ def test_without_a_checkpoint_the_model_is_trained_once_and_then_reused(folder, 
     assert (tmp_path / "first.mp4").read_bytes() == (tmp_path / "second.mp4").read_bytes()
     kinds = {path.parent.name for path in (tmp_path / "runs/store/artifacts").glob("*/*")}
     assert kinds == {"world", "clips", "encode", "train"}  # and nothing that is only there to be scored
+
+
+def test_weights_that_a_profile_starts_from_must_be_there(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lacking = (folder / "small.yaml").read_text().replace(f"{folder}/t2v.", "nowhere/t2v.")
+    (tmp_path / "lacking.yaml").write_text(lacking)
+    with pytest.raises(UsageError, match=r"nowhere/t2v\.safetensors: there is no such file; the model starts"):
+        make(folder, tmp_path / "clip.mp4", checkpoint=None, profile=str(tmp_path / "lacking.yaml"))
 
 
 def test_the_steps_are_those_that_a_whole_run_would_do(folder, tmp_path, monkeypatch):

@@ -139,9 +139,7 @@ def test_another_plan_is_not_taken_for_this_one(folder: Path, done: Path) -> Non
 
 def test_variants_of_one_name_and_different_clips_are_kept_apart(done: Path) -> None:
     text = (done / "question.yaml").read_text()
-    (done / "other.yaml").write_text(
-        text.replace("no_ctx:  {label", "no_ctx:  {train.trainable: entire, label")
-    )
+    (done / "other.yaml").write_text(text.replace("no_ctx:  {label", "no_ctx:  {train.trainable: entire, label"))
     assert main(["run", "question.yaml", "other.yaml", *RUN[2:], "--out", "both"]) == 0
     index = json.loads((done / "both" / "samples" / "index.json").read_text())
     assert {"no_ctx", "other.no_ctx"} <= set(index[0]["files"])

@@ -96,9 +96,7 @@ def test_the_report_is_rebuilt_without_torch(done: Path) -> None:
         "import sys; from bench.cli import main; code = main(['report', 'runs/question-profile', '--quiet']);"
         "assert 'torch' not in sys.modules; sys.exit(code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert done.returncode == 0
     assert report.read_bytes() == content
     assert main(["report", "nowhere"]) == 2
@@ -256,9 +254,7 @@ def test_a_foreign_package_called_datasets_is_refused(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bench.__main__ as m;"
         f"sys.path.insert(0, {str(tmp_path)!r}); import datasets; sys.exit(m.main())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "not from this project" in done.stderr and f"Run from {ROOT}" in done.stderr
 
@@ -272,7 +268,12 @@ def test_the_program_is_offline() -> None:
     assert done.stdout.splitlines()[-1] == "1"
 
 
-def test_every_command_has_a_help(capsys) -> None:
-    for command in ("run", "plan", "list", "report", "verify", "pretrain", "animate", "store", "check"):
-        assert main([command, "--help"]) == 0
-        assert f"python -m bench {command}" in capsys.readouterr().out
+COMMANDS = ("run", "plan", "list", "report", "verify", "pretrain", "animate", "store", "check")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_is_the_one_that_is_written_down(command: str, capsys, monkeypatch) -> None:
+    """After a change: COLUMNS=100 python -m bench COMMAND --help > docs/help/COMMAND.txt"""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "help" / f"{command}.txt").read_text()

@@ -50,9 +50,7 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_kinds: None) -> P
     return tmp_path / "trace.txt"
 
 
-def unit(
-    graph: Graph, name: str, *parents: Step, sleep: float = 0.0, cost: float = 1.0, **local: str
-) -> Step:
+def unit(graph: Graph, name: str, *parents: Step, sleep: float = 0.0, cost: float = 1.0, **local: str) -> Step:
     config = {"name": name, "sleep": sleep}
     inputs = {f"in{k}": parent for k, parent in enumerate(parents)}
     return graph.add(Step("unit", name, config, inputs, local, cost))
@@ -81,9 +79,7 @@ def test_steps_run_once_after_their_inputs_and_are_then_reused(trace: Path, tmp_
     order = names(trace)
     assert sorted(order) == ["a", "b", "c", "d"] and order[0] == "a" and order[-1] == "d"
     folder = Store(tmp_path / "store").folder("unit", steps[3].fingerprint)
-    assert (
-        folder / "out.json"
-    ).read_text() == '{"name": "d", "inputs": {"in0": "b", "in1": "c"}, "local": "there"}'
+    assert (folder / "out.json").read_text() == '{"name": "d", "inputs": {"in0": "b", "in1": "c"}, "local": "there"}'
     assert {line.split()[2] for line in trace.read_text().splitlines()} == {"1"}
     costs = outcome.costs[steps[0].fingerprint]
     assert set(costs) == {"seconds", "cpu_seconds", "peak_memory_mb", "started"}
@@ -185,9 +181,7 @@ def test_progress_lines_count_and_estimate() -> None:
     display.update(steps[0], 1, 2, "")
     assert display.left() == pytest.approx(7.5)
     display.finish(steps[0], {"seconds": 3.0, "cpu_seconds": 25.0})
-    assert (
-        "[2/3] s0: 3 s, about 10 s left" in seen.getvalue()
-    )  # 10 CPU s left, twice as slow as planned, two workers
+    assert "[2/3] s0: 3 s, about 10 s left" in seen.getvalue()  # 10 CPU s left, twice as slow as planned, two workers
 
 
 def test_quiet_shows_failures_alone(tmp_path: Path) -> None:

@@ -49,13 +49,9 @@ def fingerprints(plan: Plan, kind: str) -> set[str]:
 
 def test_stages_are_shared_between_variants_and_questions(profile: Profile, toy: Path) -> None:
     first = question(toy)
-    again = question(
-        toy, SPEC.replace("no_vdg:", "other:").replace("visual_detail_guidance", "context"), "again"
-    )
+    again = question(toy, SPEC.replace("no_vdg:", "other:").replace("visual_detail_guidance", "context"), "again")
     one, two = plan_of(profile, first), plan_of(profile, first, again)
-    assert len(fingerprints(one, "train")) == 2 * (
-        2 + 3 + 1
-    )  # seeds x (no_ctx: ii iii; full: i ii iii; no_vdg: iii)
+    assert len(fingerprints(one, "train")) == 2 * (2 + 3 + 1)  # seeds x (no_ctx: ii iii; full: i ii iii; no_vdg: iii)
     assert fingerprints(one, "train") == fingerprints(two, "train")
     assert len(fingerprints(two, "claims")) == 4
     shared = two.variants["question", "full"].training[0][1].step
@@ -74,9 +70,7 @@ def test_every_step_comes_after_its_inputs(profile: Profile, toy: Path) -> None:
 
 
 def test_the_inputs_of_each_kind_are_as_documented(profile: Profile, toy: Path) -> None:
-    roles = {
-        step.kind: set(step.inputs) for step in plan_of(profile, question(toy)).graph if step.kind != "train"
-    }
+    roles = {step.kind: set(step.inputs) for step in plan_of(profile, question(toy)).graph if step.kind != "train"}
     roles["baseline"] |= {"clips"}
     assert roles == {
         "world": set(), "clips": {"world"}, "encode": {"clips", "vae", "clip"},
@@ -123,9 +117,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {  # change of the profile
 
 @pytest.mark.parametrize(("change", "same"), CHANGES.values(), ids=CHANGES)
 def test_a_change_reaches_what_depends_on_it_and_no_more(profile, toy, change, same) -> None:
-    updates = {
-        k: getattr(profile, k).model_copy(update=v) if isinstance(v, dict) else v for k, v in change.items()
-    }
+    updates = {k: getattr(profile, k).model_copy(update=v) if isinstance(v, dict) else v for k, v in change.items()}
     before = plan_of(profile, question(toy))
     after = plan_of(profile.model_copy(update=updates), question(toy))
     for kind in {step.kind for step in before.graph}:
@@ -201,9 +193,7 @@ def test_a_thousand_variants_are_planned_in_seconds(profile: Profile, toy: Path)
         overrides["model.prediction"] = "v"
         settings = Settings(**{KEYS[k]: v for k, v in overrides.items()})
         if settings.context == "none":
-            settings = replace(
-                settings, image_scale="learned", schedule="three_stage", condition_frame="random"
-            )
+            settings = replace(settings, image_scale="learned", schedule="three_stage", condition_frame="random")
         combined.append(Variant(f"v{number}", f"v{number}", (), settings))
     big = replace(question(toy), variants=tuple(combined), expect=())
     started = time.process_time()
@@ -255,9 +245,7 @@ def test_the_users_data_replace_a_set_and_count_by_content(profile: Profile, toy
 def test_missing_and_empty_folders_are_refused(profile: Profile, toy: Path) -> None:
     (toy / "empty").mkdir()
     with pytest.raises(UsageError) as caught:
-        find_sources(
-            profile, {"train": toy / "empty", "ucf101": toy / "nowhere"}, {"vae": toy / "no"}, FileHashes()
-        )
+        find_sources(profile, {"train": toy / "empty", "ucf101": toy / "nowhere"}, {"vae": toy / "no"}, FileHashes())
     words = str(caught.value)
     assert "--data train=" in words and "no videos found" in words
     assert "--data ucf101=" in words and "there is no such folder" in words
@@ -320,3 +308,18 @@ def test_equal_steps_are_one_and_users_reach_what_they_stand_on(toy_kinds: None)
     graph.use(b, ("q", "v", 0))
     assert list(graph.users[a.fingerprint]) == [("q", "v", 0)]
     assert len(graph) == 2
+
+
+def test_the_prior_without_an_image_is_a_baseline(profile: Profile, toy: Path) -> None:
+    plan = plan_of(profile, question(toy))
+    prior = plan.evaluation["msrvtt"].baselines["text_to_video"].clips
+    assert prior.kind == "sample" and isinstance(prior.inputs["model"], File)
+    assert prior.config["model"]["context"] == prior.config["model"]["visual_detail_guidance"] == "none"
+    assert {q for q, _, _ in plan.graph.users[prior.fingerprint]} == {"question"}
+
+
+def test_a_profile_with_an_unknown_protocol_is_refused(toy: Path) -> None:
+    path = toy / "profile.yaml"
+    path.write_text(path.read_text().replace("tiny/v1", "tiny/v9"))
+    with pytest.raises(UsageError, match="Did you mean 'tiny/v1'"):
+        prepare(Options(specs=(toy / "question.yaml",), profile="./profile.yaml"))

@@ -78,3 +78,8 @@ def test_options_are_checked_all_at_once(tmp_path: Path) -> None:
     assert [message.split()[0] for message in caught.value.messages] == [
         "--samples", "--seeds", "--device", "--workers",
     ]  # fmt: skip
+
+
+def test_an_image_scale_needs_two_scales(tmp_path: Path) -> None:
+    found = errors(tmp_path, "guidance: single", "guidance: single, image_scale: 2.0")
+    assert found == ["19: sampling: image_scale has no effect: guidance is 'single', not 'two_scale'"]

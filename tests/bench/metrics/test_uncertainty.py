@@ -66,8 +66,7 @@ def test_influences_are_those_of_refits():
     names = Units(made, reference).names
     where = [made.ids.index(name.removeprefix("video ")) for name in names]
     without = [
-        frechet_from_features(np.delete(made.features, i, 0), np.delete(reference.features, i, 0))
-        for i in where
+        frechet_from_features(np.delete(made.features, i, 0), np.delete(reference.features, i, 0)) for i in where
     ]
     want = (value - np.array(without)) * 39 / 40
     want = (want - want.mean()) * np.sqrt(40 / 39)

@@ -19,9 +19,7 @@ from bench.metrics.uncertainty import Estimate, Interval, Units, estimate, over_
 FACTORS = 16
 
 
-def golden_features(
-    seed, N, D, wseed, K=16, fac=2, wscale=1, noise=1, decades=0, shift=0, scale=1, offset=0, nconst=0
-):
+def golden_features(seed, N, D, wseed, K=16, fac=2, wscale=1, noise=1, decades=0, shift=0, scale=1, offset=0, nconst=0):
     """The matrix that the reference numbers were computed from, (N, D) float32."""
     g, h = (np.random.Generator(np.random.PCG64(s)) for s in (seed, wseed))
     z, c = g.standard_normal((N, D)), g.standard_normal((N, K))
@@ -129,8 +127,7 @@ def difference(metric: str) -> Measure:
         units = Units(*made[0], *made[1], reference)
         pairs = zip(*made, strict=True)
         effects = [
-            Estimate.combine([1, -1], [estimate(metric, one, reference, units) for one in pair])
-            for pair in pairs
+            Estimate.combine([1, -1], [estimate(metric, one, reference, units) for one in pair]) for pair in pairs
         ]
         return over_seeds(effects)
 
@@ -171,6 +168,13 @@ CASES: dict[str, tuple[World, Callable[[str], Measure]]] = {
     "difference of two variants": (replace(PLAIN, variants=2), difference),
     "difference, groups": (replace(PLAIN, variants=2, clusters=True), difference),
 }
+OTHERS = {  # nothing was chosen by looking at these
+    "192 videos": (replace(PLAIN, n=192), single),
+    "192 videos in groups": (replace(PLAIN, n=192, clusters=True), single),
+    "96 videos": (replace(PLAIN, n=96), single),
+    "48 videos, singular": (replace(PLAIN, n=48), single),
+    "1024 videos": (replace(PLAIN, n=1024), single),
+}
 HEAVY = {"outliers (t with 5 degrees of freedom)": (replace(PLAIN, heavy=True), single)}
 SEEDS = {
     "three seeds that differ": (replace(PLAIN, seeds=3, spread=0.1), mean_of_seeds),
@@ -181,7 +185,7 @@ SEEDS = {
 
 def main(repetitions: int) -> None:
     """Prints the table, a line per world and metric."""
-    for name, (world, kind) in {**CASES, **HEAVY, **SEEDS}.items():
+    for name, (world, kind) in {**CASES, **OTHERS, **HEAVY, **SEEDS}.items():
         for metric in ("fvd", "kvd", "pic"):
             if metric == "pic" and not world.paired:
                 continue  # PIC has no reference: the same as the paired world
