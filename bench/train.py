@@ -72,8 +72,9 @@ def draw_step(data: Encoded, settings: TrainSettings, step: int, timesteps: int)
     return batch, Draws(t, normal(rng, tuple(latent.shape))[:, :, : shown.shape[2]], dropout)
 
 
-def _rows(item: Any, part: slice) -> Any:
-    return type(item)(**{name: getattr(item, name)[part] for name in item.__dataclass_fields__})
+def _rows(item: Any, part: slice, device: torch.device) -> Any:
+    """Some rows of a batch or of its draws, where the model is; draws are made on the CPU whatever the device."""
+    return type(item)(**{name: getattr(item, name)[part].to(device) for name in item.__dataclass_fields__})
 
 
 class Stage:
@@ -82,7 +83,8 @@ class Stage:
     def __init__(self, model: DynamiCrafter, data: Encoded, settings: TrainSettings) -> None:
         self.model, self.data, self.settings = model.train(), data, settings
         self.schedule = Schedule(model.config.diffusion)
-        self.nulls = Nulls(data.null_text.float(), data.null_image_tokens.float())
+        self.device = next(model.parameters()).device
+        self.nulls = Nulls(data.null_text.float().to(self.device), data.null_image_tokens.float().to(self.device))
         self.names = trained_names(model, settings.groups)
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():
@@ -99,9 +101,8 @@ class Stage:
         total = 0.0
         for start in range(0, s.batch, s.micro_batch):  # fixed shapes, fixed order
             part = slice(start, start + s.micro_batch)
-            loss = training_loss(
-                self.model, self.schedule, _rows(batch, part), _rows(draws, part), self.nulls, s.uncond_prob
-            )
+            shown, drawn = _rows(batch, part, self.device), _rows(draws, part, self.device)
+            loss = training_loss(self.model, self.schedule, shown, drawn, self.nulls, s.uncond_prob)
             share = loss.per_sample.sum() / s.batch
             share.backward()
             total += share.item()
@@ -129,8 +130,8 @@ class Stage:
         of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         self.model.load_state_dict(of_model, strict=True)
         for name, parameter in zip(self.names, self.trained, strict=True):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.optimiser.state[parameter] = {k: tensors[f"optimiser.{k}.{name}"] for k in keys}
+            found = {k: tensors[f"optimiser.{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+            self.optimiser.state[parameter] = {k: v if k == "step" else v.to(self.device) for k, v in found.items()}
 
 
 def trained_names(model: DynamiCrafter, groups: Sequence[str]) -> list[str]:

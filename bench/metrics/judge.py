@@ -13,10 +13,10 @@ two-sided p.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from bench.metrics.features import Sample
 from bench.metrics.uncertainty import LEVEL, Estimate, Interval, Settings, Units, estimate, holm, over_seeds
@@ -143,13 +143,25 @@ def no_verdict(metric: str, why: str, n: int, seeds: int, level: float = LEVEL) 
 def decide(family: Sequence[Verdict], alpha: float = 1 - LEVEL) -> list[Verdict]:
     """The claims of one question, decided together: Holm's correction, then holds, fails or undecided.
 
-    Calling it again on a larger family (the same question on several data sets) decides them anew.
+    Calling it again on a larger family decides anew.
     """
     adjusted = holm([one.p for one in family])
-    return [replace(one, p_holm=p, verdict=_word(one, p, alpha)) for one, p in zip(family, adjusted, strict=True)]
+    return [
+        replace(one, p_holm=p, verdict=_word(p, one.leans, one.seeds, alpha))
+        for one, p in zip(family, adjusted, strict=True)
+    ]
 
 
-def _word(one: Verdict, p_holm: float | None, alpha: float) -> VerdictWord:
-    if p_holm is None or p_holm > alpha or one.seeds < LEAST_SEEDS:
+def decide_lines(lines: Sequence[Mapping[str, Any]], alpha: float = 1 - LEVEL) -> list[dict[str, Any]]:
+    """`decide` for lines of claims.json: a question's claims on all its data sets, decided together."""
+    adjusted = holm([line["p"] for line in lines])
+    return [
+        {**line, "p_holm": p, "verdict": _word(p, line["leans"], line["seeds"], alpha)}
+        for line, p in zip(lines, adjusted, strict=True)
+    ]
+
+
+def _word(p_holm: float | None, leans: str, seeds: int, alpha: float) -> VerdictWord:
+    if p_holm is None or p_holm > alpha or seeds < LEAST_SEEDS:
         return "undecided"
-    return "holds" if one.leans == "for" else "fails"
+    return "holds" if leans == "for" else "fails"

@@ -75,8 +75,3 @@ class PerceptualNet(nn.Module):
         hidden = self.trunk(images)
         coarse, spread = F.adaptive_avg_pool2d(hidden, 2).flatten(1), hidden.std((2, 3))
         return self.embed(torch.cat([coarse, spread], 1))
-
-
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos(a, b) along the last axis, in [0, 2]."""
-    return 1 - F.cosine_similarity(a, b, dim=-1)

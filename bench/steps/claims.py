@@ -3,8 +3,8 @@
 Inputs: reference, and "<variant>.seed_<seed>" for each variant that a claim names and each seed (features
 artifacts). Config: protocol, dataset, question, seeds, claims [{claim, metric, better}]. Leaves claims.json,
 a list of {question, claim, metric, dataset, better, effect, low, high, level, p, p_holm, verdict, n, seeds,
-unit, per_seed, ...}; Holm's correction runs over the claims of this list (`bench.metrics.judge.decide`
-decides longer ones anew).
+unit, per_seed, ...}; Holm's correction runs over the claims of this list (`decide_lines` of
+`bench.metrics.judge` decides those of several data sets together).
 """
 
 from __future__ import annotations

@@ -36,8 +36,11 @@ def run(work: Work) -> None:
 class ClipEncoder:
     """The frozen autoencoder and CLIP towers, applied frame by frame in batches of one size."""
 
-    def __init__(self, autoencoder: Autoencoder, image: ImageEncoder, text: TextEncoder) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, image: ImageEncoder, text: TextEncoder, device: str = "cpu"
+    ) -> None:
         self.autoencoder, self.image, self.text = autoencoder.eval(), image.eval(), text.eval()
+        self.device = device
 
     @classmethod
     def load(cls, work: Work) -> ClipEncoder:
@@ -49,7 +52,7 @@ class ClipEncoder:
         state = load_tensors(work.inputs["clip"])
         load_state(image, image.weights_from(state), str(work.inputs["clip"]))
         load_state(text, text.weights_from(state), str(work.inputs["clip"]))
-        return cls(autoencoder, image, text)
+        return cls(autoencoder.to(work.device), image.to(work.device), text.to(work.device), work.device)
 
     @torch.no_grad()
     def __call__(
@@ -60,12 +63,12 @@ class ClipEncoder:
         rows = frames.reshape(count * length, 1, *frames.shape[2:])
         means, stds, tokens = [], [], []
         for index, valid in padded_batches(len(rows), micro_batch):
-            pixels = clip_pixels(rows[index])[:, :, 0]
+            pixels = clip_pixels(rows[index])[:, :, 0].to(self.device)
             mean, logvar = self.autoencoder.moments(pixels)
             scale = self.autoencoder.config.scale_factor
-            means.append(scale * mean[:valid])
-            stds.append(scale * torch.exp(0.5 * logvar[:valid]))
-            tokens.append(self.image(pixels)[:valid].half())
+            means.append(scale * mean[:valid].cpu())
+            stds.append(scale * torch.exp(0.5 * logvar[:valid]).cpu())
+            tokens.append(self.image(pixels)[:valid].half().cpu())
             progress(int(index[valid - 1]) + 1, len(rows), "frames")
         null_text, null_tokens = self.nulls(micro_batch, frames.shape[2:4])
         return Encoded(
@@ -81,14 +84,15 @@ class ClipEncoder:
     @torch.no_grad()
     def prompts(self, texts: list[str], micro_batch: int) -> Tensor:
         """Text tokens (N, L, D)."""
-        tokens = self.text.tokenize(texts)
-        return torch.cat([self.text(tokens[index])[:valid] for index, valid in padded_batches(len(texts), micro_batch)])
+        tokens = self.text.tokenize(texts).to(self.device)
+        batches = padded_batches(len(texts), micro_batch)
+        return torch.cat([self.text(tokens[index])[:valid].cpu() for index, valid in batches])
 
     @torch.no_grad()
     def nulls(self, micro_batch: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """What stands in for a dropped prompt (1, L, D) and a dropped image (1, M, E)."""
-        grey = torch.zeros(micro_batch, 3, *size)
-        return self.prompts([""], micro_batch), self.image(grey)[:1]
+        grey = torch.zeros(micro_batch, 3, *size, device=self.device)
+        return self.prompts([""], micro_batch), self.image(grey)[:1].cpu()
 
 
 def _clips(parts: list[Tensor], count: int) -> Tensor:

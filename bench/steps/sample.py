@@ -35,7 +35,7 @@ def run(work: Work) -> None:
     """Samples every item of `encoded`, batch by batch; finished batches survive a restart."""
     data = load_encoded(work.inputs["encoded"])
     items = json.loads(work.file("encoded", "items.json").read_text())
-    pipeline = load_pipeline(work)
+    pipeline = load_pipeline(work).to(work.device)
     parts = []
     for index, valid in padded_batches(len(items), work.config["micro_batch"]):
         parts.append(
@@ -66,15 +66,15 @@ def pipeline_of(model: DynamiCrafter, config: ModelConfig, vae: Path, sampler: S
     return Pipeline(model.eval(), autoencoder.eval(), None, None, Schedule(config.diffusion), sampler)
 
 
-def conditions_of(data: Encoded, index: NDArray[np.int64]) -> Conditions:
+def conditions_of(data: Encoded, index: NDArray[np.int64], device: torch.device) -> Conditions:
     """The conditions of some items: frame 0's latent (posterior mean) and tokens, and the prompt."""
     rows = torch.from_numpy(index)
     return Conditions(
-        latent=data.mean[rows, :, :1],
-        text=data.text[rows].float(),
-        image_tokens=data.image_tokens[rows, 0].float(),
-        null_text=data.null_text,
-        null_image_tokens=data.null_image_tokens,
+        latent=data.mean[rows, :, :1].to(device),
+        text=data.text[rows].float().to(device),
+        image_tokens=data.image_tokens[rows, 0].float().to(device),
+        null_text=data.null_text.to(device),
+        null_image_tokens=data.null_image_tokens.to(device),
     )
 
 
@@ -82,15 +82,16 @@ def sample_batch(
     pipeline: Pipeline, data: Encoded, index: NDArray[np.int64], ids: list[str], seed: int, dataset: str
 ) -> NDArray[np.uint8]:
     """Clips uint8 (B, T, H, W, 3) of the items `index`."""
+    device = next(pipeline.parameters()).device
     generators = [generator(seed, "sample", dataset, name) for name in ids]
     shape = tuple(data.mean.shape[1:])
 
     def draw(step: int = -1) -> Tensor:
-        return torch.stack([normal(rng, shape) for rng in generators])
+        return torch.stack([normal(rng, shape) for rng in generators]).to(device)
 
-    rates = data.fs[torch.from_numpy(index)]
-    latents = pipeline.sample_latents(conditions_of(data, index), rates, draw(), draw)
-    return to_uint8(pipeline.decode(latents)).numpy()
+    rates = data.fs[torch.from_numpy(index)].to(device)
+    latents = pipeline.sample_latents(conditions_of(data, index, device), rates, draw(), draw)
+    return to_uint8(pipeline.decode(latents)).cpu().numpy()
 
 
 def _kept(path: Path, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ FILE = "model.safetensors"
 def run(work: Work) -> None:
     """Trains the stage and leaves model.safetensors, curve.jsonl and summary.json."""
     settings = settings_from(work.config)
-    model = starting_point(work)
+    model = starting_point(work).to(work.device)
     curve = train(model, load_encoded(work.inputs["encoded"]), settings, work.scratch, work.progress)
     save_module(model, work.out / FILE)
     (work.out / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))

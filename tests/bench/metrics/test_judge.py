@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.metrics.judge import Verdict, decide, judge, judge_order, no_verdict
+from bench.metrics.judge import Verdict, decide, decide_lines, judge, judge_order, no_verdict
 from bench.metrics.uncertainty import Estimate
 from tests.bench.metrics.worlds import World
 
@@ -88,6 +88,15 @@ def test_holm_runs_over_the_family():
     assert [one.p_holm for one in family] == pytest.approx([0.06, 0.2, 0.003, None])
     assert family[3].notes == ("why",)
     assert decide(decide([*alone, *family[1:]])) == family  # deciding again is deciding anew
+
+
+def test_lines_of_several_data_sets_are_decided_as_one_family():
+    family = [verdict(0.03), verdict(0.001, "against"), no_verdict("kvd", "why", 1, 3), verdict(1e-9, seeds=2)]
+    apart = [{"dataset": "x", **decide([one])[0].to_json()} for one in family]
+    together = decide_lines(apart)
+    assert together == [{"dataset": "x", **one.to_json()} for one in decide(family)]
+    assert [line["verdict"] for line in together] == ["holds", "fails", "undecided", "undecided"]
+    assert decide_lines([*apart, *apart])[0]["verdict"] == "undecided"
 
 
 def test_judge_takes_samples_of_each_seed():
