@@ -24,7 +24,7 @@ train      config  model {ModelConfig of this very stage}, stage "i" | "ii" | "i
                    text-to-image half: frames 1, projector.frames 1),
                    groups [names of DynamiCrafter.parameter_groups() that are trained],
                    condition_frame "random" | "first" (with images: "random"), seed int, steps, batch,
-                   micro_batch, learning_rate, warmup, clip_norm, uncond_prob, log_every,
+                   micro_batch, learning_rate, warmup, final_rate, clip_norm, uncond_prob, log_every,
                    checkpoint_every (local)
            inputs  encoded (training set), parent (t2i or t2v file, or the artifact of the stage before),
                    trained (with a t2v parent: what stage i trained, an artifact or a file; only the groups

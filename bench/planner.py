@@ -267,6 +267,7 @@ class _Builder:
             "micro_batch": own.micro_batch or stages.micro_batch,
             "learning_rate": own.learning_rate or stages.learning_rate,
             "warmup": stages.warmup,
+            "final_rate": stages.final_rate,
             "clip_norm": stages.clip_norm,
             "uncond_prob": stages.uncond_prob,
             "log_every": stages.log_every,

@@ -104,6 +104,7 @@ class Stages(Strict):
     micro_batch: Count
     learning_rate: Positive
     warmup: Whole = 0
+    final_rate: Fraction = 1.0  # share of the learning rate left at a stage's last step, reached linearly
     clip_norm: Positive = 1.0
     uncond_prob: Fraction = 0.05
     log_every: Count = 10

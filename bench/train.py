@@ -40,6 +40,7 @@ class TrainSettings:
     micro_batch: int
     learning_rate: float
     warmup: int
+    final_rate: float  # share of the learning rate that is left at the last step; 1: constant, as released
     clip_norm: float
     uncond_prob: float
     log_every: int
@@ -77,6 +78,13 @@ def _rows(item: Any, part: slice, device: torch.device) -> Any:
     return type(item)(**{name: getattr(item, name)[part].to(device) for name in item.__dataclass_fields__})
 
 
+def learning_rate(settings: TrainSettings, done: int) -> float:
+    """The rate of the step after `done` steps: a linear warm-up, then linearly down to `final_rate` of it."""
+    warm = min(1.0, (done + 1) / max(settings.warmup, 1))
+    left = 1 - (1 - settings.final_rate) * done / max(settings.steps - 1, 1)
+    return settings.learning_rate * warm * left
+
+
 class Stage:
     """A model, what of it is trained, and the optimiser; knows how to make one step and how to be saved."""
 
@@ -109,7 +117,7 @@ class Stage:
         norm = nn.utils.clip_grad_norm_(self.trained, s.clip_norm, foreach=False).item()
         if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(torch.tensor(norm))):
             raise FloatingPointError(f"stage {s.stage}, step {self.done + 1}: loss {total}, gradient norm {norm}")
-        rate = s.learning_rate * min(1.0, (self.done + 1) / max(s.warmup, 1))
+        rate = learning_rate(s, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()

@@ -56,8 +56,7 @@ class Statistics:
     def update(self, features: ArrayLike) -> Statistics:
         """Adds features (N, D). Raises ValueError when the shape is wrong or a value is not finite."""
         rows = as_features(features, "Statistics.update", self.dim)
-        self._waiting.append(rows.copy())
-        waiting = np.concatenate(self._waiting)
+        waiting = np.concatenate([*self._waiting, rows])  # a copy: the caller may overwrite its rows
         full = len(waiting) - len(waiting) % BLOCK
         for start in range(0, full, BLOCK):
             self._fold_rows(waiting[start : start + BLOCK])

@@ -204,6 +204,7 @@ def _stage_i_settings(stage: Stage, profile: Stages) -> TrainSettings:
         micro_batch=profile.i.micro_batch or profile.micro_batch,
         learning_rate=budget.learning_rate,
         warmup=profile.warmup,
+        final_rate=profile.final_rate,
         clip_norm=profile.clip_norm,
         uncond_prob=profile.uncond_prob,
         log_every=max(1, budget.steps // 40),

@@ -3,7 +3,7 @@
 real            other real videos (the second half of the selection): as near as anything can be
 reconstruction  the reference clips through the autoencoder: what a perfect generator in this latent space would reach
 static          the condition frame, repeated: no motion at all
-another         each clip replaced by another reference clip: real videos that ignore their condition
+another         those other real videos in the place of the reference clips: real, but deaf to the condition
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.steps.sample import FRAMES
 from bench.variants import config_from_json
 from bench.work import Work
 
-VERSION = 1
+VERSION = 2
 Clips = NDArray[np.uint8]
 Items = list[dict[str, Any]]
 
@@ -53,8 +53,9 @@ def _static(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list
 
 
 def _another(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
-    count = min(work.config["count"], len(items))
-    return np.roll(frames[:count], 1, axis=0), items[:count], []
+    others, _, notes = _real(work, frames, items)
+    count = min(len(others), work.config["count"])
+    return others[:count], items[:count], notes
 
 
 def _reconstruction(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:

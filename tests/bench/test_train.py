@@ -15,7 +15,7 @@ from models.dynamicrafter import DynamiCrafter
 from models.presets import tiny
 
 SETTINGS = TrainSettings(
-    stage="iii", seed=3, steps=4, batch=4, micro_batch=2, learning_rate=1e-3, warmup=2, clip_norm=1.0,
+    stage="iii", seed=3, steps=4, batch=4, micro_batch=2, learning_rate=1e-3, warmup=2, final_rate=1.0, clip_norm=1.0,
     uncond_prob=0.05, log_every=2, checkpoint_every=1, images=False, condition_frame="random",
     groups=("projector", "image_stream", "lambda", "spatial", "conv_in"),
 )
@@ -100,6 +100,13 @@ def test_the_curve_tells_loss_rate_gradient_and_lambda(data: Encoded, tmp_path: 
     assert [line["step"] for line in curve] == [2, 4]
     assert curve[0]["lr"] == pytest.approx(1e-3) and all(line["grad_norm"] > 0 for line in curve)
     assert len(curve[-1]["image_scale"]) == 7
+
+
+def test_the_rate_warms_up_and_falls_to_what_the_profile_leaves_of_it() -> None:
+    settings = replace(SETTINGS, steps=11, warmup=2, final_rate=0.1)
+    rates = [loop.learning_rate(settings, done) for done in range(11)]
+    assert rates[0] == pytest.approx(0.5e-3) and rates[-1] == pytest.approx(1e-4)
+    assert rates[1] > rates[5] > rates[10] and rates[6] == pytest.approx(0.46e-3)
 
 
 def test_an_unknown_group_and_a_loss_that_is_no_number_are_refused(data: Encoded, tmp_path: Path) -> None:

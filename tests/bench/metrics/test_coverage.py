@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.metrics.frechet import frechet_from_features
-from tests.bench.metrics.worlds import CASES, PLAIN, SEEDS, coverage, difference, mean_of_seeds, single
+from tests.bench.metrics.worlds import CASES, OTHERS, PLAIN, SEEDS, coverage, difference, mean_of_seeds, single
 
 QUICK = {
     "fvd": (PLAIN, single("fvd"), 200),
@@ -56,11 +56,12 @@ def test_a_percentile_bootstrap_would_miss():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["fvd", "kvd", "pic"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", {**CASES, **OTHERS})
 def test_intervals_cover_the_truth_in_full(name, metric):
-    world, kind = CASES[name]
+    world, kind = {**CASES, **OTHERS}[name]
     found = coverage(world, kind(metric), 1000)
-    assert 0.92 <= found.cover <= 0.98, found
+    most = 0.98 if world.strength else 0.99  # of one distribution: wider than it had to be
+    assert 0.92 <= found.cover <= most, found
 
 
 @pytest.mark.slow

@@ -31,6 +31,19 @@ def test_pixels_arrive_as_channels_first_in_minus_one_to_one():
     assert found[0, 3:] == pytest.approx([1.0, -1.0, -0.6])
 
 
+def test_every_batch_has_one_shape():
+    seen = []
+
+    class Spy(Means):
+        def forward(self, x):
+            seen.append(tuple(x.shape))
+            return super().forward(x)
+
+    for n in (1, 4, 7):
+        assert len(video_features(clips(n, t=2, size=4), Spy().eval(), 4)) == n
+    assert set(seen) == {(4, 3, 2, 4, 4)} and len(seen) == 4
+
+
 @pytest.mark.parametrize("net", [VideoClassifier, PerceptualNet])
 def test_a_row_depends_on_its_own_clip_alone(net):
     torch.manual_seed(0)

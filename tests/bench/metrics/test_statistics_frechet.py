@@ -63,6 +63,14 @@ def test_rows_may_be_overwritten_after_they_were_handed_over():
     np.testing.assert_allclose(parts.gaussian().mean, want.mean(0), atol=1e-14)
 
 
+def test_memory_does_not_grow_with_the_number_of_rows():
+    parts = Statistics(2)
+    for seed in range(40):
+        parts.update(rows(100, 2, seed))
+        assert sum(map(len, parts._waiting)) < 256
+    assert parts.count == 4000
+
+
 def test_asking_does_not_change_the_answer():
     parts = Statistics(8).update(rows(10))
     parts.gaussian()
@@ -138,6 +146,12 @@ def test_features_and_gaussians_agree_and_identical_sets_are_at_zero(n, d):
     assert frechet_from_features(x, y) == pytest.approx(frechet_from_features(y, x), rel=1e-12)
     scale = 1e-13 * np.trace(a.cov)
     assert 0 <= frechet_from_features(x, x) <= scale and 0 <= frechet_distance(a, a) <= scale
+
+
+def test_rounding_in_a_singular_covariance_is_not_multiplied_by_a_full_one():
+    x, y = rows(10, 60), rows(400, 60, 1)  # each of 51 zero eigenvalues would add the root of its rounding error
+    a, b = (Statistics(60).update(side).gaussian() for side in (x, y))
+    assert frechet_distance(a, b) == pytest.approx(frechet_from_features(x, y), rel=1e-10)
 
 
 def test_a_shift_is_its_square():

@@ -175,6 +175,31 @@ def test_seeds_that_agree_leave_the_interval_of_the_videos():
     assert "3 training seeds" in found.words and "fixed" in videos.words
 
 
+def test_the_second_order_part_is_taken_off_in_part():
+    influence = np.tile([0.1, -0.1], 50)  # squares sum to 1
+    slight = Estimate(0.0, influence, np.full(4, 1e-3)).spread()  # 4950 pairs: V_2 = 0.00495
+    assert slight.variance == pytest.approx(1 - 2 / 3 * 0.00495)
+    much = Estimate(0.0, influence, np.full(4, 1.0)).spread()
+    assert much.variance == pytest.approx(1 - 2 / 3 * 0.5)
+    assert Estimate(0.0, influence).spread().variance == pytest.approx(1.0)
+
+
+def test_what_videos_put_between_seeds_is_not_counted_twice():
+    """Crossed effects by hand: three seeds, influences shared (variance 4) and of their own (variance 3 each)."""
+    shared, own = np.zeros(40), np.zeros((3, 40))
+    shared[:4] = [1, -1, 1, -1]
+    for s in range(3):
+        own[s, 10 * (s + 1) : 10 * (s + 1) + 2] = [np.sqrt(1.5), -np.sqrt(1.5)]
+    equal = over_seeds([known(5.0, shared + one) for one in own])
+    common, between = equal.spread.parts
+    assert common.variance == pytest.approx(4.0) and between.variance == 0.0
+    videos = over_videos(known(5.0, shared + own.mean(0)))
+    assert videos.spread.variance == pytest.approx(4.0 + 1.0)  # 3 / 3 seeds
+    assert [equal.low, equal.high] == pytest.approx([videos.low, videos.high])  # never narrower
+    apart = over_seeds([known(v, shared + one) for v, one in zip((4.0, 5.0, 9.0), own, strict=True)])
+    assert apart.spread.variance == pytest.approx(4.0 + 7.0 / 3)
+
+
 def test_one_seed_has_the_interval_of_the_videos_and_says_so():
     one = known(1.0, np.random.default_rng(0).normal(size=50))
     assert over_seeds([one]) == over_videos(one)
