@@ -18,6 +18,7 @@ from typing import Any
 from bench.fingerprint import digest
 from bench.graph import File, Step
 from bench.plan import EvaluationSet, Plan, Scored
+from bench.profile import ROOT
 from bench.samples import write_samples
 from bench.store import Store
 from reports.load import Claim
@@ -242,16 +243,21 @@ def spec_json(plan: Plan) -> dict[str, Any]:
             role: {"root": str(d.root), "catalog": d.catalog, "content": d.content}
             for role, d in plan.sources.data.items()
         },
-        "weights": {role: {"file": str(f.path), "sha256": f.digest} for role, f in plan.sources.weights.items()},
+        "weights": {role: {"file": _place(f.path), "sha256": f.digest} for role, f in plan.sources.weights.items()},
         "protocols": {plan.protocol.name: plan.protocol.fields},
     }
+
+
+def _place(path: Path) -> str:
+    """A path as anyone may read it: within the repository, else the file's name alone."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def health(run: Finished) -> dict[str, Any]:
     """What was damaged, set aside, missing or not comparable, and whether the world is alive."""
     damaged: list[Any] = []
     aside: list[Any] = []
-    notes: list[Any] = []
+    notes: list[Any] = shipped_notes(run.plan)
     sets = {"train": run.plan.train_clips, **{name: e.clips for name, e in run.plan.evaluation.items()}}
     for dataset, clips in sets.items():
         aside += [{"dataset": dataset, **item} for item in run.read(clips, "set_aside.json") or []]
@@ -281,16 +287,27 @@ def _not_comparable(records: Iterable[Record]) -> list[str]:
 
 
 def _alive(run: Finished) -> list[dict[str, Any]]:
-    """Whether the tiny world says anything; checks that are not there yet or have nothing to look at leave
-    none.
-    """
-    from importlib.util import find_spec
+    """Whether the tiny world says anything; a run with gaps is not asked."""
+    from bench import alive  # it reads `Finished`, which is defined here
 
-    if run.failed or find_spec("bench.alive") is None:
+    return [] if run.failed else alive.alive(run)
+
+
+def shipped_notes(plan: Plan) -> list[str]:
+    """What the interval over training seeds cannot cover: stages that come as a file, trained once."""
+    files = {
+        t.source.path.name: t.stage.name
+        for built in plan.variants.values()
+        for trained in built.training.values()
+        for t in trained
+        if t.step is None and isinstance(t.source, File)
+    }
+    if not files:
         return []
-    from bench import alive
-
-    return list(alive.alive(run))
+    return [
+        f"stage i comes ready made ({', '.join(sorted(files))}), each trained once: training seeds vary the stages after "
+        "it, so intervals over seeds leave out what another stage i would have given"
+    ]
 
 
 def _line(value: object) -> str:
