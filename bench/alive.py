@@ -107,12 +107,7 @@ def _beats_static(run: Finished) -> Iterator[Check]:
 
 def _decided(run: Finished) -> Iterator[Check]:
     for variant in ("no_vdg", "first_frame"):
-        verdicts = [
-            line["verdict"]
-            for step in run.plan.claims.values()
-            for line in (run.read(step, "claims.json") or [])
-            if variant in line["better"]
-        ]
+        verdicts = [line["verdict"] for line in run.claims if variant in line["better"]]
         if verdicts:
             decided = sum(v != "undecided" for v in verdicts) / len(verdicts)
             yield check(

@@ -24,7 +24,7 @@ from bench.store import Store
 from reports.load import Claim
 from reports.record import SCHEMA_VERSION, Record, from_dict, to_line
 
-VERSION = 1  # of the run folder's layout: raised when a run has to be assembled again
+VERSION = 2  # of the run folder's layout: raised when a run has to be assembled again
 BASELINE_LABELS = {
     "real": "Real against real",
     "reconstruction": "Autoencoder reconstruction",
@@ -46,6 +46,7 @@ class Finished:
     folder: Path
     failed: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> error
     records: list[Record] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
 
     def artifact(self, step: Step) -> Path | None:
         """The folder of a step's artifact, None if it failed."""
@@ -86,7 +87,8 @@ def assemble(run: Finished, costs: Mapping[str, Mapping[str, Any]], environment:
     folder, plan = run.folder, run.plan
     run.records = list(_records(run))
     write_lines(folder / "records.jsonl", (to_line(record) for record in run.records))
-    write_lines(folder / "claims.jsonl", map(_line, _claims(run)))
+    run.claims = _claims(run)
+    write_lines(folder / "claims.jsonl", map(_line, run.claims))
     write_lines(folder / "curves.jsonl", map(_line, _curves(run)))
     write_lines(folder / "costs.jsonl", map(_line, cost_lines(run, costs)))
     write_json(folder / "environment.json", environment)
@@ -181,11 +183,16 @@ def _is_damaged(item: Mapping[str, Any]) -> bool:
     return any(word in note for note in item.get("notes", ()) for word in DAMAGE)
 
 
-def _claims(run: Finished) -> Iterator[dict[str, Any]]:
+def _claims(run: Finished) -> list[dict[str, Any]]:
+    """The verdicts; Holm's correction runs over all claims of a question, on both data sets together."""
+    from bench.metrics.judge import decide_lines
+
+    family: dict[str, list[dict[str, Any]]] = {}
     for (question, dataset), step in run.plan.claims.items():
-        for claim in run.read(step, "claims.json") or []:
-            told = {**claim, "question": question, "dataset": dataset}
-            yield {key: value for key, value in told.items() if key in CLAIM_KEYS}
+        heard = run.read(step, "claims.json") or []
+        family.setdefault(question, []).extend({**c, "question": question, "dataset": dataset} for c in heard)
+    lines = [line for heard in family.values() for line in decide_lines(heard)]
+    return [{key: value for key, value in line.items() if key in CLAIM_KEYS} for line in lines]
 
 
 def _curves(run: Finished) -> Iterator[dict[str, Any]]:
@@ -305,8 +312,8 @@ def shipped_notes(plan: Plan) -> list[str]:
     if not files:
         return []
     return [
-        f"stage i comes ready made ({', '.join(sorted(files))}), each trained once: training seeds vary the stages after "
-        "it, so intervals over seeds leave out what another stage i would have given"
+        f"stage i comes ready made ({', '.join(sorted(files))}), each trained once: training seeds vary the stages "
+        "after it, so intervals over seeds leave out what another stage i would have given"
     ]
 
 

@@ -126,6 +126,7 @@ def run(options: Options, as_json: bool = False) -> int:
         words = f"{folder / 'report.html'}: nothing to do, all {len(plan.graph)} steps are done"
         return _tell(options, words, as_json)
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "plan.json", {"steps": plan.graph.to_json()})  # `store gc` keeps what a run has under way
     display = display_for(prepared.workers, options.quiet, folder / "log.txt")
     engine = LocalEngine(store, prepared.workers, prepared.devices, plan.profile.execution.threads, display)
     attempt = Attempt(options, prepared, engine, time.time())

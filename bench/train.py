@@ -2,8 +2,8 @@
 
 Deterministic to the byte on one kind of machine: every step's draws come from a generator of their own; gradients are
 those of fixed micro-batches, added in a fixed order; the state on disk is the whole state. Draws depend on the seed,
-the stage and the step alone, so that all variants of a question see the same clips, frames, noise and dropped
-conditions. Shapes: B clips of a step, T frames, h x w latent sites.
+the stage and the step alone, so that variants which go through a stage see the same clips, frames, noise and dropped
+conditions in it. Shapes: B clips of a step, T frames, h x w latent sites.
 Source: DynamiCrafter, arXiv:2310.12190, section 3.3; objective in `models/losses.py`.
 """
 

@@ -25,6 +25,7 @@ class Curve:
     lines: tuple[Json, ...]
 
     def points(self, key: str) -> list[tuple[float, float]]:
+        """(step, value of `key`) of the lines that have both."""
         pairs = [(number(line.get("step")), number(line.get(key))) for line in self.lines]
         return [(step, value) for step, value in pairs if step is not None and value is not None]
 

@@ -70,10 +70,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the run folder."""
         return self.folder.resolve().name
 
     @property
     def worlds(self) -> tuple[str, ...]:
+        """Every world that a record is of, 'tiny' before 'real'."""
         return tuple(sorted({record.world for record in self.records}, reverse=True))  # tiny before real
 
 

@@ -26,6 +26,8 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedTable:
+    """A table of the paper: its title, where it stands, and its rows in the printed order."""
+
     title: str
     source: str
     rows: tuple[PublishedRow, ...]
@@ -42,6 +44,8 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class PublishedClaim:
+    """A sentence that the paper's ablation table supports, with the metric that shows it."""
+
     sentence: str
     metric: str
     better: tuple[str, ...]  # variants, best first

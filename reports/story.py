@@ -42,6 +42,8 @@ class Sentence:
 
 @dataclass(frozen=True)
 class QuestionClaims:
+    """A question of the run with the sentences judged under it."""
+
     name: str
     question: str
     source: str
@@ -50,9 +52,14 @@ class QuestionClaims:
 
 @dataclass(frozen=True)
 class Health:
-    """Counts with the lines behind them: (what, how many, lines). `fine` when nothing is wrong."""
+    """Counts with the lines behind them: (what, how many, lines). `fine` when nothing is wrong.
+
+    `whole` are the notes on the run as a whole (plain text in health.json); `notes` are those on single videos
+    and on files that the run lacks.
+    """
 
     lines: tuple[tuple[str, int, tuple[str, ...]], ...]
+    whole: tuple[str, ...]
     notes: tuple[str, ...]
     alive: tuple[tuple[str, str, str, bool], ...]  # check, value, target, reached
 
@@ -237,8 +244,10 @@ def health(run: Run) -> Health:
             found = _not_comparable(run)
         lines.append((name, len(found), tuple(found)))
     alive = tuple(_alive(mapping(check)) for check in items(run.health.get("alive")))
-    notes = tuple(words.item_words(note) for note in items(run.health.get("notes")))
-    return Health(tuple(lines), notes + tuple(run.absent), alive)
+    found_notes = items(run.health.get("notes"))
+    whole = tuple(dict.fromkeys(note for note in found_notes if isinstance(note, str)))
+    notes = tuple(words.item_words(note) for note in found_notes if not isinstance(note, str))
+    return Health(tuple(lines), whole, notes + tuple(run.absent), alive)
 
 
 def _not_comparable(run: Run) -> list[str]:

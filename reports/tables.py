@@ -38,6 +38,7 @@ class Column:
 
     @property
     def head(self) -> str:
+        """'FVD (tiny-i3d)': metric and feature network."""
         return f"{words.metric_name(self.metric)} ({self.features})"
 
 
@@ -58,12 +59,15 @@ class Cell:
     marks: tuple[int, ...] = ()  # numbers of the table's notes
 
     def numbers(self) -> list[float]:
+        """Every number the cell shows: value, ends of the interval, single seeds; none of them null."""
         ends = [self.value, self.low, self.high]
         return [value for value in ends if value is not None] + [value for _, value in self.seeds]
 
 
 @dataclass(frozen=True)
 class Row:
+    """A variant or baseline: a cell per column (None: not measured), then the paper's numbers as printed."""
+
     variant: str
     label: str
     role: str
@@ -73,6 +77,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
+    """The rows of one question, or the baselines, under a line of their own."""
+
     title: str
     rows: tuple[Row, ...]
 
@@ -93,6 +99,7 @@ class Table:
 
     @property
     def rows(self) -> list[Row]:
+        """The rows of all groups, from top to bottom."""
         return [row for group in self.groups for row in group.rows]
 
     def datasets(self) -> list[tuple[str, int]]:
@@ -100,7 +107,23 @@ class Table:
         return [(name, len(list(run))) for name, run in groupby(self.columns, key=lambda c: c.dataset)]
 
     def published_datasets(self) -> list[tuple[str, int]]:
+        """As `datasets`, for the published columns."""
         return [(name, len(list(run))) for name, run in groupby(self.published, key=lambda c: c[0])]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell with a measurement in it."""
+        return [cell for row in self.rows for cell in row.cells if cell is not None]
+
+    @property
+    def intervals(self) -> list[str]:
+        """What the intervals cover, in the records' own words, each once."""
+        return list(dict.fromkeys(cell.interval for cell in self.cells if cell.interval))
+
+    @property
+    def daggered(self) -> bool:
+        """Whether a cell bears the mark of too few videos."""
+        return not all(cell.comparable for cell in self.cells)
 
 
 Key = tuple[str, str, str, str, str]  # question, variant, dataset, metric, features

@@ -19,6 +19,16 @@ STAGES = {
     "ii": "Stage ii: adaptation to video",
     "iii": "Stage iii: with visual detail guidance",
 }
+TINY_WORLD = (  # said wherever its numbers are
+    "The tiny world is made of procedural clips of moving shapes, written as files in the layouts of UCF-101 and "
+    "MSR-VTT, and measured by small networks trained on it. Its numbers are honest numbers of that world. They say "
+    "which parts of the method matter there, and can be compared with each other, never with numbers from real "
+    "videos."
+)
+INTERVALS_COVER = "What the intervals cover"
+WHOLE_RUN = "Notes on the whole run, its data, seeds and intervals"
+DAGGER = "† fewer videos than the protocol requires: not comparable with numbers of the full protocol."
+NOT_ALIVE = "This run holds no check of whether its models move and look at their input."
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -105,6 +115,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def listed(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def untested(number: int) -> str:
+    """Head of the list of claims that a run leaves out."""
+    return f"{count(number, 'claim')} of the paper’s ablation table not tested here"
 
 
 def spread(values: Iterable[int]) -> str:

@@ -7,6 +7,7 @@ of the videos that anything is scored on. Frames are uint8 (N, S, 32, 32, 3), S 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def _write(root: Path, videos: int, stored: Path) -> None:
     from datasets.select import ClipRule, select_clips
     from datasets.world import WorldConfig, write_world
 
+    shutil.rmtree(root, ignore_errors=True)  # what an interrupted call left
     write_world(root, WorldConfig(train_videos=videos, ucf101_groups=8, ucf101_clips=1, msrvtt_videos=1), WORLD_SEED)
     catalog = open_catalog("webvid", root / "train", None)
     truth = json.loads((root / "train" / "truth.json").read_text())

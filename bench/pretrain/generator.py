@@ -8,6 +8,7 @@ stage_i_*  P, the image stream's keys and values and lambda after a long stage i
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.encoded import Encoded, load_encoded
+from bench.encoded import FILE, Encoded, load_encoded
 from bench.pretrain.data import HELD_OUT, STRIDES, PriorWorld
 from bench.pretrain.fit import Budget, fit
 from bench.pretrain.probes import MotionProbe
@@ -34,7 +35,7 @@ from models.initialise import inherit
 from models.losses import Draws, Nulls, TrainBatch, training_loss
 from models.presets import tiny
 from models.schedule import Schedule
-from models.weights import load_module, load_state, load_tensors
+from models.weights import load_module, load_state, load_tensors, sha256
 
 Log = Callable[[str], None]
 Figures = Mapping[str, Any]
@@ -45,8 +46,13 @@ UNCOND_PROB = 0.05
 
 
 def encode_world(world: PriorWorld, weights: Path, stored: Path, log: Log) -> Encoded:
-    """One clip of every video that is not held out, at a random stride, encoded once and kept."""
-    if not stored.exists():
+    """One clip of every video that is not held out, at a random stride, encoded once and kept.
+
+    Kept under the encoders' hashes: another autoencoder or CLIP pair has latents of its own.
+    """
+    stored = stored.with_name(f"{stored.name}-{sha256(weights / 'vae.safetensors')[:8]}"
+                              f"-{sha256(weights / 'clip.safetensors')[:8]}")
+    if not (stored / FILE).exists():
         rng = np.random.default_rng(7)
         index = np.arange(len(world.scenes) - HELD_OUT)
         strides = rng.choice(STRIDES, len(index))
@@ -55,7 +61,7 @@ def encode_world(world: PriorWorld, weights: Path, stored: Path, log: Log) -> En
             {"prompt": world.captions[i], "frame_stride": int(s)} for i, s in zip(index, strides, strict=True)
         ]
         log(f"encoding {len(index)} clips")
-        stored.mkdir(parents=True)
+        stored.mkdir(parents=True, exist_ok=True)
         encoder(weights)(frames, items, 64).save(stored)
     return load_encoded(stored)
 
@@ -185,7 +191,7 @@ def train_stage_i(
         if done % reports == 0 or done == total:
             log(f"step {done}/{total}  {note}")
 
-    folder = scratch / f"stage_i_{kind}"
+    folder = scratch / f"stage_i_{kind}-{hashlib.sha256(repr((stage, settings)).encode()).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     curve = train(model, data, settings, folder, progress)
     shutil.rmtree(folder)

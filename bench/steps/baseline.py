@@ -21,7 +21,7 @@ from bench.steps.sample import FRAMES
 from bench.variants import config_from_json
 from bench.work import Work
 
-VERSION = 2
+VERSION = 3
 Clips = NDArray[np.uint8]
 Items = list[dict[str, Any]]
 
@@ -44,7 +44,10 @@ def _real(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[s
     half = slice(count, 2 * count)
     if len(items[half]) < 2:
         return frames[:0], [], [f"real against real needs {count + 2} videos, there are {len(items)}"]
-    return frames[half], items[half], []
+    groups = {item["group"] for item in items[:count] if item.get("group")}
+    shared = sum(item.get("group") in groups for item in items[half])
+    words = f"{shared} of these {len(items[half])} videos share a group (scene) with a reference video"
+    return frames[half], items[half], [words] if shared else []
 
 
 def _static(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
@@ -53,9 +56,9 @@ def _static(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list
 
 
 def _another(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
-    others, _, notes = _real(work, frames, items)
-    count = min(len(others), work.config["count"])
-    return others[:count], items[:count], notes
+    others, told, notes = _real(work, frames, items)
+    pairs = zip(told, items, strict=False)  # scored as what they are, asked for what they are not
+    return others, [{**other, "condition": item["id"], "prompt": item["prompt"]} for other, item in pairs], notes
 
 
 def _reconstruction(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:

@@ -53,4 +53,4 @@ def _condition_frames(work: Work, items: list[dict[str, object]]) -> np.ndarray:
     told = json.loads(work.file("conditions", "items.json").read_text())
     place = {item["id"]: k for k, item in enumerate(told)}
     frames = load_file(work.file("conditions", "clips.safetensors"))["frames"]
-    return frames[[place[item["id"]] for item in items], 0]
+    return frames[[place[item.get("condition", item["id"])] for item in items], 0]

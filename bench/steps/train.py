@@ -42,11 +42,17 @@ def starting_point(work: Work) -> DynamiCrafter:
     """The stage's model: fresh parts (seeded by the training seed alone), the parent's, what stage i trained."""
     torch.manual_seed(torch_seed(work.config["seed"], "init"))
     model = DynamiCrafter(model_from_json(work.config["model"]))
-    inherit(model, load_tensors(work.file("parent", FILE)))
+    new = set(inherit(model, load_tensors(work.file("parent", FILE))).new)
     if "trained" in work.inputs:
         state = load_tensors(work.file("trained", FILE))
         adopted = {k: v for k, v in state.items() if parameter_group(k) in ADOPTED}
-        inherit(model, {k: _for_every_frame(k, v, model) for k, v in adopted.items()})
+        new -= set(inherit(model, {k: _for_every_frame(k, v, model) for k, v in adopted.items()}).loaded)
+    unfit = [name for name in sorted(new) if "trained" in work.inputs or parameter_group(name) not in ADOPTED]
+    if unfit:
+        raise ValueError(
+            f"{len(unfit)} parameters are neither in the parent nor in what stage i trained, as {unfit[0]}: "
+            "another model's weights were given"
+        )
     return model
 
 

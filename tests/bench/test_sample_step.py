@@ -135,7 +135,7 @@ def test_baselines_are_what_they_say(world: Path, tmp_path: Path, name: str) -> 
     }[name]
     assert np.array_equal(made, expected)
     ids = [item["id"] for item in json.loads((tmp_path / "items.json").read_text())]
-    assert ids == (["v3", "v4", "v5"] if name == "real" else ["v0", "v1", "v2"])
+    assert ids == (["v0", "v1", "v2"] if name == "static" else ["v3", "v4", "v5"])
 
 
 def test_real_against_real_needs_a_second_half(world: Path, tmp_path: Path) -> None:

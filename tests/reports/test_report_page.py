@@ -1,14 +1,16 @@
 """The page and its Markdown twin: same numbers, nothing hostile, nothing from outside, and no torch."""
 
+import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from reports import words
+from reports import story, words
 from reports.load import load
 from reports.render import escape_markdown, render
 from reports.samples import grids, sheet
@@ -197,6 +199,53 @@ def test_too_few_videos_are_marked(tmp_path):
     text = render(few).html.read_text(encoding="utf-8")
     assert "not comparable with numbers of the full protocol" in text and "8 videos; the protocol requires 192." in text
     assert "UCF-101: FVD (tiny-i3d)" in text
+
+
+def _noted_run(folder: Path) -> Path:
+    """Too few videos, a note on one cell, one claim, and a health.json with notes of both shapes."""
+    write_run(folder, FakeRun(variants=("full", "no_ctx"), n=8, samples=0))
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if (line["variant"], line["dataset"], line["metric"]) == ("no_ctx", "ucf101", "fvd"):
+            line["notes"] = [*line["notes"], "one seed diverged"]
+    (folder / "records.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    singles = [{"id": f"v{i}", "reason": "looped"} for i in range(20)]
+    notes = [*singles, "stage i comes ready made (t2i.safetensors), each trained once"]
+    (folder / "health.json").write_text(json.dumps({"notes": notes}), encoding="utf-8")
+    return folder
+
+
+def test_markdown_is_as_honest_as_the_page(tmp_path):
+    folder = _noted_run(tmp_path / "run")
+    made = render(folder)
+    page = unescape(made.html.read_text(encoding="utf-8"))
+    twin = unescape(made.markdown.read_text(encoding="utf-8")).replace("\\", "")
+    run = load(folder)
+    table, missing = ablation_tables(run)[0], [claim.sentence for claim in story.untested(run)]
+    assert table.intervals and missing and table.notes == ("one seed diverged",)
+    said = (words.TINY_WORLD, words.DAGGER, words.INTERVALS_COVER, words.untested(len(missing)), "<sup>1</sup>")
+    for sentence in (*said, *table.intervals, *missing, *table.general):
+        assert sentence in page and sentence in twin, sentence
+    row = next(line for line in twin.split("\n") if line.startswith("| w/o ctx"))
+    assert row.count("<sup>1</sup>") == 1 and "†<sup>1</sup> [" in row and "<sup>1</sup> one seed diverged" in twin
+
+
+def test_what_a_run_was_not_marked_for_is_not_explained(twin):
+    assert words.DAGGER.replace(".", "\\.") not in twin and "†" not in twin and "<sup>" not in twin
+
+
+def test_notes_on_the_whole_run_stand_unfolded_by_the_tables(tmp_path):
+    folder = _noted_run(tmp_path / "run")
+    made, note = render(folder), "stage i comes ready made (t2i.safetensors), each trained once"
+    for text in (
+        made.html.read_text(encoding="utf-8"),
+        made.markdown.read_text(encoding="utf-8").replace("\\", ""),
+    ):
+        assert text.count(note) == 1
+        before = text[: text.index(note)]
+        assert before.count("<details") == before.count("</details>")
+        assert before.rindex(words.WHOLE_RUN) > before.rindex("The paper’s tables")
+    assert story.health(load(folder)).notes[:2] == ("v0: looped", "v1: looped")
 
 
 def test_several_runs_become_chapters_of_one_page(run_folder, tmp_path):
