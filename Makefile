@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup bench smoke test test-all lint types report clean
+.PHONY: help setup bench smoke test test-all lint types clean
 
 help:
 	@echo "make bench     set up .venv and run every question (tiny world)"

@@ -262,7 +262,7 @@ def pretrain(
 def animate(
     image: Annotated[Path, typer.Argument(help="picture to animate")],
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="what happens")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="clip to write, .mp4")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="clip to write, .mp4")],
     end_image: Annotated[
         Path | None, typer.Option("--end-image", metavar="IMAGE", help="last frame, for interpolation")
     ] = None,

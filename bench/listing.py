@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import BenchError, UsageError, known
-from bench.profile import ROOT, WEIGHTS, load_profile, profile_names
+from bench.profile import MEASURING, ROOT, WEIGHTS, load_profile, profile_names
 from bench.spec import load_question
 
 Rows = dict[str, str]
@@ -65,12 +65,13 @@ def systems() -> Rows:
 def weights() -> Rows:
     """Roles of weights and the files of the tiny profile."""
     files = load_profile("tiny").weights
-    return {
-        role: f"{files[role]}{'' if (ROOT / files[role]).is_file() else ' (not there yet)'}"
-        if role in files
-        else "no file in the tiny profile"
-        for role in WEIGHTS
-    }
+    return {role: _weight(role, files[role]) if role in files else "no file in the tiny profile" for role in WEIGHTS}
+
+
+def _weight(role: str, file: str) -> str:
+    there = "" if (ROOT / file).is_file() else " (not there yet)"
+    return f"{file}{there}{' (belongs to the protocol: not for --weights)' if role in MEASURING else ''}"
+
 
 
 SECTIONS = {

@@ -186,7 +186,7 @@ class Profile(Strict):
     world: World | None = None
     clip: ClipSize
     model: str
-    features: str = "tiny-i3d"
+    features: Literal["tiny-i3d"] = "tiny-i3d"
     weights: dict[str, str]
     training: TrainingSet = TrainingSet()
     evaluation: Evaluation = Evaluation()
@@ -208,7 +208,7 @@ class Profile(Strict):
         return self
 
 
-WEIGHTS = (  # roles that a profile or --weights may fill
+WEIGHTS = (  # roles that a profile may fill
     "t2i",
     "t2v",
     "vae",
@@ -221,6 +221,7 @@ WEIGHTS = (  # roles that a profile or --weights may fill
     "stage_i_one_stage",
 )
 REQUIRED_WEIGHTS = WEIGHTS[:6]
+MEASURING = ("classifier", "perceptual")  # roles that --weights may not fill: a protocol names its networks
 
 
 def profile_path(name: str) -> Path:

@@ -3,7 +3,7 @@ or us.
 
 A protocol is a list of fields; its hash covers the name and all values, so two numbers with equal hashes were
 made by the same rules. Names carry a version and never change their meaning. The words say why, and where the
-authors said so (issues 6 and 10 of github.com/Doubiiu/DynamiCrafter, and the paper, arXiv:2310.12190).
+authors said so (Doubiiu/DynamiCrafter#6 and #10 on GitHub, and the paper, arXiv:2310.12190).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from bench.metrics.uncertainty import Settings
 Origin = Literal["authors", "ours"]
 Profile = Mapping[str, Any]  # a profile as JSON: clip, sampling, evaluation, samples, seeds, ...
 
+REPOSITORY = "Doubiiu/DynamiCrafter"  # on GitHub: where the authors answered
 TINY_REQUIRED = 192  # FVD falls with the number of videos: fewer than this are not compared
+NETWORKS = {"feature": "tiny-i3d", "pic_distance": "tiny-perceptual"}  # what bench/steps/features.py runs
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,17 @@ def resolve(name: str, profile: Profile | None = None) -> Protocol:
     return Protocol(name, named.description, named.build(profile or {}))
 
 
+def check_measurable(protocol: Protocol) -> None:
+    """Raises ValueError when the protocol measures with networks other than those of the step `features`."""
+    values = protocol.values
+    absent = [f"{field} {values[field]!r}" for field in NETWORKS if values[field] != NETWORKS[field]]
+    if absent:
+        raise ValueError(
+            f"protocol {protocol.name} cannot be scored: its networks are not part of this version "
+            f"({', '.join(absent)}; there are {', '.join(NETWORKS.values())})"
+        )
+
+
 def to_json(protocol: Protocol) -> str:
     """One protocol as a JSON text: name, hash, description and fields with their words."""
     told = {"name": protocol.name, "hash": protocol.hash, "description": protocol.description}
@@ -176,6 +189,11 @@ def _scores() -> tuple[Field, ...]:
 
 
 def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
+    return (*_dynamicrafter_256_clips(), *_dynamicrafter_256_measures(), *_scores())
+
+
+def _dynamicrafter_256_clips() -> tuple[Field, ...]:
+    """Which videos, which frames of them, and how a clip is sampled."""
     prompts = {"ucf101": "class name in words", "msrvtt": "first caption"}
     return (
         _authors("datasets", ["ucf101", "msrvtt"], "zero-shot: neither was trained on"),
@@ -183,15 +201,15 @@ def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
         _authors(
             "videos",
             "2048 at random",
-            "issue 10; which ones was not said: ours are the first of a seeded order, stored",
+            f"{REPOSITORY}#10; which ones was not said: ours are the first of a seeded order, stored",
         ),
-        _authors("clips_per_video", 1, "issue 6"),
-        _authors("frames", 16, "issue 6"),
-        _authors("frame_stride", 3, "issues 6 and 10: of the real clips and of the condition"),
+        _authors("clips_per_video", 1, f"{REPOSITORY}#6"),
+        _authors("frames", 16, f"{REPOSITORY}#6"),
+        _authors("frame_stride", 3, f"{REPOSITORY}#6 and #10: of the real clips and of the condition"),
         _authors(
             "start",
             "random",
-            "issue 6: a random 16-frame clip; ours is drawn from (seed, data set, video id)",
+            f"{REPOSITORY}#6: a random 16-frame clip; ours is drawn from (seed, data set, video id)",
         ),
         _ours(
             "too_short",
@@ -204,11 +222,11 @@ def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
             "shorter side to size, antialiased, then centre crop",
             "the authors' preprocessing is not published",
         ),
-        _authors("condition_frame", "first frame of the real clip", "issues 6 and 10"),
+        _authors("condition_frame", "first frame of the real clip", f"{REPOSITORY}#6 and #10"),
         _authors(
             "reference",
             "the same videos",
-            "issues 6 and 10: the real clips from which the condition frames come",
+            f"{REPOSITORY}#6 and #10: the real clips from which the condition frames come",
         ),
         _ours("prompts", prompts, "which of 20 captions was used was not said"),
         _ours("sampler", "ddim", "as in the released script"),
@@ -230,6 +248,12 @@ def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
             "all 16, uint8, never compressed",
             "a codec on one side alone would be scored with the model",
         ),
+    )
+
+
+def _dynamicrafter_256_measures() -> tuple[Field, ...]:
+    """The networks behind the scores, what they are shown, and how many videos it takes."""
+    return (
         _ours("feature", "i3d-k400", "400 logits of I3D (Kinetics), mean over time, before the softmax"),
         _ours(
             "feature_layout",
@@ -240,7 +264,6 @@ def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
         _ours("feature_input", "squashed to 224 x 224, bilinear, not antialiased, [-1, 1]", "as TATS and LVDM"),
         _authors("pic_distance", "dreamsim", "the paper; ours: ensemble, 224 x 224 bicubic, weights by sha256"),
         _authors("required_count", 2048, "fewer: scored, and marked as not comparable"),
-        *_scores(),
     )
 
 

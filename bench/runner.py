@@ -26,9 +26,9 @@ from bench.fingerprint import FileHashes
 from bench.graph import Step
 from bench.plan import Plan, ResolvedProtocol
 from bench.planner import build_plan
-from bench.profile import WEIGHTS, Profile, load_profile, model_preset, override
+from bench.profile import MEASURING, Profile, load_profile, model_preset, override
 from bench.progress import Display, display_for, duration, first_line
-from bench.sources import DATA_ROLES, assignments, find_sources, missing_weights
+from bench.sources import DATA_ROLES, WEIGHT_ROLES, assignments, find_sources, missing_weights
 from bench.spec import load_questions
 from bench.store import Store
 
@@ -79,14 +79,14 @@ def prepare(options: Options) -> Prepared:
     profile = load_profile(options.profile)
     data: dict[str, Path] = {}
     weights: dict[str, Path] = {}
-    for option, values, allowed in (
-        ("--data", options.data, DATA_ROLES),
-        ("--weights", options.weights, WEIGHTS),
-    ):
-        try:
-            (data if option == "--data" else weights).update(assignments(option, values, allowed))
-        except UsageError as error:
-            errors += error.messages
+    try:
+        data = assignments("--data", options.data, DATA_ROLES)
+    except UsageError as error:
+        errors += error.messages
+    try:
+        weights = assignments("--weights", options.weights, WEIGHT_ROLES, MEASURING)
+    except UsageError as error:
+        errors += error.messages
     try:
         profile = override(profile, options.samples, options.seeds, options.device, options.workers)
         questions = load_questions(options.specs, model_preset(profile.model))
@@ -105,9 +105,13 @@ def prepare(options: Options) -> Prepared:
 
 
 def resolve_protocol(profile: Profile) -> ResolvedProtocol:
-    """The profile's protocol, as the scoring steps and the report get it. Raises UsageError for an unknown one."""
+    """The profile's protocol, as the scoring steps and the report get it.
+
+    Raises UsageError for an unknown one, and for one whose networks this version does not have.
+    """
     try:
         protocol = protocols.resolve(profile.protocol, profile.model_dump(mode="json"))
+        protocols.check_measurable(protocol)
     except ValueError as error:
         raise UsageError(f"profile {profile.name}: {error}") from None
     return ResolvedProtocol(protocol.name, protocol.config, protocol.fields())

@@ -6,17 +6,18 @@ its sha256.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UsageError, known
 from bench.fingerprint import FileHashes, placeholder
 from bench.graph import File
-from bench.profile import ROOT, Profile
+from bench.profile import MEASURING, ROOT, WEIGHTS, Profile
 
 EVALUATION = ("ucf101", "msrvtt")
 DATA_ROLES = (*EVALUATION, "train")
+WEIGHT_ROLES = tuple(role for role in WEIGHTS if role not in MEASURING)
 WHOLE = 64 << 30  # bytes: files of larger data sets are told apart by size and mtime, not by content
 
 
@@ -43,14 +44,18 @@ class Sources:
         return self.weights[role]
 
 
-def assignments(option: str, values: Sequence[str], allowed: Sequence[str]) -> dict[str, Path]:
-    """["ucf101=DIR", ...] -> {name: path}. Raises UsageError with every error."""
+def assignments(
+    option: str, values: Sequence[str], allowed: Sequence[str], measuring: Collection[str] = ()
+) -> dict[str, Path]:
+    """["ucf101=DIR", ...] -> {name: path}; `measuring` are names to refuse with the reason. Raises UsageError."""
     found: dict[str, Path] = {}
     errors = []
     for value in values:
         name, equals, path = value.partition("=")
         if not equals or not path:
             errors.append(f"{option} {value}: write {option} NAME=PATH. {known(name, allowed)}")
+        elif name in measuring:
+            errors.append(f"{option} {value}: measuring networks belong to the protocol. {known(name, allowed)}")
         elif name not in allowed:
             errors.append(f"{option} {value}: unknown name '{name}'. {known(name, allowed)}")
         elif name in found:
@@ -97,11 +102,13 @@ def _file(role: str, path: Path, hashes: FileHashes) -> File:
 
 def missing_weights(files: Sequence[File]) -> list[str]:
     """What to say about files of weights that a run needs and that are not there."""
-    return [
-        f"weights '{f.digest.partition(':')[2]}': {f.path} is not there. Give --weights "
-        f"{f.digest.partition(':')[2]}=FILE, or make the tiny ones with `python -m bench pretrain`"
-        for f in files
-    ]
+    return [_missing(file.digest.partition(":")[2], file.path) for file in files]
+
+
+def _missing(role: str, path: Path) -> str:
+    pretrain = "the tiny ones with `python -m bench pretrain`"
+    how = f"Make {pretrain}" if role in MEASURING else f"Give --weights {role}=FILE, or make {pretrain}"
+    return f"weights '{role}': {path} is not there. {how}"
 
 
 def user_data(profile: Profile, role: str, root: Path, hashes: FileHashes) -> UserData:

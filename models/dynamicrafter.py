@@ -108,9 +108,3 @@ def image_half(config: ModelConfig) -> ModelConfig:
 def text_to_image(config: ModelConfig) -> ModelConfig:
     """The image model that `text_to_video(config)` starts from; its state dict is a subset of that one's."""
     return image_half(text_to_video(config))
-
-
-def without_detail(config: ModelConfig) -> ModelConfig:
-    """`config` before visual detail guidance is added."""
-    unet = replace(config.unet, in_channels=config.unet.out_channels)
-    return replace(config, unet=unet, visual_detail_guidance="none")

@@ -18,11 +18,10 @@ NAMED = 6  # tensors that an error names
 
 @dataclass(frozen=True)
 class Inherited:
-    """Names of the parameters: from the parent, new, and the parent's that nobody took (always none)."""
+    """Names of the parameters: taken from the parent, and new."""
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
-    unused: tuple[str, ...]
 
 
 def widen_conv_in(state: Mapping[str, Tensor], new_in_channels: int) -> dict[str, Tensor]:
@@ -59,4 +58,4 @@ def inherit(model: nn.Module, parent_state: Mapping[str, Tensor]) -> Inherited:
         raise ValueError(f"the parent does not fit the model, {len(wrong)} tensors:\n  {lines}")
     model.load_state_dict(state, strict=False)
     new = tuple(name for name in own if name not in state)
-    return Inherited(loaded=tuple(name for name in own if name in state), new=new, unused=())
+    return Inherited(loaded=tuple(name for name in own if name in state), new=new)

@@ -127,8 +127,3 @@ def sampler_512_interp() -> SamplerConfig:
 def sampler_tiny() -> SamplerConfig:
     """Trailing steps, fewer of them; the profile says how many in a run."""
     return SamplerConfig(steps=10, spacing="uniform_trailing", guidance_rescale=0.7)
-
-
-def sampler_smoke() -> SamplerConfig:
-    """As tiny."""
-    return sampler_tiny()

@@ -7,12 +7,14 @@ and neither batch nor order matters. Frames stay lossless; previews are made els
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -95,11 +97,16 @@ def sample_batch(
 
 
 def _kept(path: Path, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """What `make` gives, kept in the scratch folder for a restart."""
-    if not path.exists():
-        frames = make()
-        temporary = path.with_suffix(".tmp")
-        save_file({"frames": frames}, temporary)
-        temporary.replace(path)
-        return frames
-    return load_file(path)["frames"]
+    """What `make` gives, kept in the scratch folder for a restart; a damaged file is made again."""
+    if path.exists():
+        try:
+            return load_file(path)["frames"]
+        except (SafetensorError, KeyError):  # cut short when the power went
+            path.unlink()
+    frames = make()
+    temporary = path.with_suffix(".tmp")
+    save_file({"frames": frames}, temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())  # the name may outlive a power cut that the content does not
+    temporary.replace(path)
+    return frames

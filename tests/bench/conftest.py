@@ -60,8 +60,8 @@ def use_toys(patch: pytest.MonkeyPatch) -> None:
 
 
 def furnish(folder: Path) -> None:
-    """profile.yaml, question.yaml and files of weights."""
-    (folder / "profile.yaml").write_text(PROFILE)
+    """profile.yaml, question.yaml and files of weights, whose paths are absolute: other processes find them."""
+    (folder / "profile.yaml").write_text(PROFILE.replace(": w/", f": {folder}/w/"))
     (folder / "question.yaml").write_text(SPEC)
     (folder / "w").mkdir()
     for role in REQUIRED_WEIGHTS:
@@ -83,7 +83,6 @@ def done_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     furnish(folder)
     with pytest.MonkeyPatch.context() as patch:
         use_toys(patch)
-        patch.setattr("bench.sources.ROOT", folder)
         patch.chdir(folder)
         assert main(RUN) == 0
     return folder
@@ -94,7 +93,6 @@ def done(done_once: Path, toy_kinds: None, tmp_path: Path, monkeypatch: pytest.M
     """A copy of a toy folder whose run is finished; the working directory of the test."""
     folder = tmp_path / "done"
     shutil.copytree(done_once, folder)
-    monkeypatch.setattr("bench.sources.ROOT", folder)
     monkeypatch.chdir(folder)
     return folder
 
@@ -103,6 +101,5 @@ def done(done_once: Path, toy_kinds: None, tmp_path: Path, monkeypatch: pytest.M
 def toy(toy_kinds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A toy folder in which nothing has run; the working directory of the test."""
     furnish(tmp_path)
-    monkeypatch.setattr("bench.sources.ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.profile import REQUIRED_WEIGHTS
 from tests.bench.conftest import RUN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,9 +23,8 @@ FILES = (
 
 def toys(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """The command line with toy steps in a process of its own."""
-    weights = [f"--weights={role}=w/{role}.safetensors" for role in REQUIRED_WEIGHTS]
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.toys", *arguments, *weights],
+        [sys.executable, "-m", "tests.bench.toys", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -151,6 +149,8 @@ WRONG = {
     "data": ([*RUN, "--data", "kinetics=x"], "unknown name 'kinetics'. Known: ucf101, msrvtt, train."),
     "folder": ([*RUN, "--data", "ucf101=nowhere"], "--data ucf101=nowhere: there is no such folder"),
     "weights": ([*RUN, "--weights", "vae=nowhere"], "--weights vae=nowhere: there is no such file"),
+    "classifier": ([*RUN, "--weights", "classifier=w/vae.safetensors"], "measuring networks belong to the protocol"),
+    "perceptual": ([*RUN, "--weights", "perceptual=w/vae.safetensors"], "measuring networks belong to the protocol"),
     "engine": ([*RUN, "--engine", "slurm"], "--engine is 'slurm'. Known: local."),
     "option": ([*RUN, "--smaples", "3"], "--smaples"),
     "command": (["rnu"], "rnu"),
@@ -174,6 +174,16 @@ def test_a_wrong_spec_exits_2_from_plan_too(toy: Path, capsys) -> None:
     for command in ("plan", "run"):
         assert main([command, "question.yaml", "--profile", "./profile.yaml"]) == 2
         assert "question.yaml:5: variants.no_ctx.model.context is 'nine'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_protocol_without_its_networks_exits_2(toy: Path, capsys, command: str) -> None:
+    profile = toy / "profile.yaml"
+    profile.write_text(profile.read_text().replace("protocol: tiny/v1", "protocol: dynamicrafter-256/v1"))
+    assert main([command, "question.yaml", "--profile", "./profile.yaml"]) == 2
+    errors = capsys.readouterr().err
+    assert "dynamicrafter-256/v1 cannot be scored: its networks are not part of this version" in errors
+    assert "feature 'i3d-k400', pic_distance 'dreamsim'" in errors
 
 
 def test_missing_weights_are_named_before_any_work(toy: Path, capsys) -> None:

@@ -34,6 +34,7 @@ MISTAKES = {
     "too small": ("samples: 2", "samples: 1", "21: samples is 1: allowed is greater than or equal to 2"),
     "choice": ("guidance: single", "guidance: singel", "19: sampling.guidance is 'singel'. Known: none, "
                "single, two_scale. Did you mean 'single'?"),
+    "features": ("model: tiny", "model: tiny\nfeatures: i3d-k400", "5: features is 'i3d-k400'. Known: tiny-i3d."),
     "batch": ("micro_batch: 2", "micro_batch: 3", "12: stages: batch 4 is not a multiple of micro_batch 3"),
     "model": ("model: tiny", "model: tinny", "4: model is 'tinny'. Known: dynamicrafter_256"),
     "size": ("height: 32", "height: 48", "3: clip.height is 48; the model 'tiny' makes 32"),

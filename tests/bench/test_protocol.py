@@ -7,7 +7,7 @@ import pytest
 from bench.metrics.kernel import Polynomial
 from bench.metrics.uncertainty import Settings
 from bench.profile import load_profile
-from bench.protocol import PROTOCOLS, Protocol, Scoring, resolve, to_json
+from bench.protocol import PROTOCOLS, Protocol, Scoring, check_measurable, resolve, to_json
 
 PROFILE = load_profile("tiny").model_dump(mode="json")
 ASKED = {  # section of the design that lists what stands between a model and a number
@@ -98,6 +98,13 @@ def test_what_is_unknown_is_named():
         resolve("tiny/v2")
 
 
+def test_a_protocol_needs_networks_that_are_there():
+    check_measurable(made("tiny/v1"))
+    choices = tuple(replace(c, value="lpips") if c.field == "pic_distance" else c for c in made("tiny/v1").choices)
+    with pytest.raises(ValueError, match=r"not part of this version \(pic_distance 'lpips'; there are"):
+        check_measurable(Protocol("other/v1", "", choices))
+
+
 def test_json_holds_name_hash_and_words():
     text = to_json(made("dynamicrafter-256/v1"))
-    assert '"hash"' in text and '"2048 at random"' in text and "issue 10" in text
+    assert '"hash"' in text and '"2048 at random"' in text and "Doubiiu/DynamiCrafter#10" in text

@@ -111,6 +111,18 @@ def test_an_interrupted_step_goes_on_where_it_stopped(world: Path, tmp_path: Pat
     assert not again[:4].any() and np.array_equal(again[4:], whole[4:])
 
 
+@pytest.mark.parametrize("left", [0, 30, -1])
+def test_a_batch_that_was_cut_short_is_made_again(tmp_path: Path, left: int) -> None:
+    frames = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    path = tmp_path / "000000.safetensors"
+    assert np.array_equal(sample._kept(path, lambda: frames), frames)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert np.array_equal(sample._kept(path, lambda: frames), frames)
+    assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
+    assert np.array_equal(sample._kept(path, lambda: frames + 1), frames)  # whole again: read, not made
+
+
 def test_batches_have_one_size_and_the_padding_counts_for_nothing() -> None:
     batches = padded_batches(10, 4)
     assert [len(index) for index, _ in batches] == [4, 4, 4] and [valid for _, valid in batches] == [4, 4, 2]

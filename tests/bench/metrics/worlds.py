@@ -45,8 +45,8 @@ class World:
     clusters: bool = False  # videos in groups of 2 to 6, more alike within a group
     paired: bool = True  # else generated and real clips are of different videos
     heavy: bool = False  # multivariate t with 5 degrees of freedom: outliers in all features at once
-    seeds: int = 1  # training seeds, each with its own shift
-    spread: float = 0.0  # of that shift
+    seeds: int = 1  # training seeds, each shifted by an amount of its own
+    spread: float = 0.0  # of that amount
     variants: int = 1  # the second is generated with strength 0.7
 
     def draw(self, rng: np.random.Generator) -> tuple[list[list[Sample]], Sample]:
@@ -85,8 +85,8 @@ class World:
         if self.paired:
             z2, e2 = 0.8 * z + 0.6 * z2, 0.6 * e + 0.8 * e2
         strong = (1 + 0.1 * strength) * np.linspace(1, 1 - 0.4 * strength, FACTORS)
-        shift = 0.3 * strength * np.random.default_rng(778).standard_normal(self.dim)
-        shift = shift + self.spread * rng.standard_normal(self.dim)
+        amount = 0.3 * strength + self.spread * rng.standard_normal()
+        shift = amount * np.random.default_rng(778).standard_normal(self.dim)
         return scale * ((z2 * strong) @ self._weights() + (1 - 0.15 * strength) * e2) + shift
 
     def _weights(self):
@@ -177,9 +177,12 @@ OTHERS = {  # nothing was chosen by looking at these
 }
 HEAVY = {"outliers (t with 5 degrees of freedom)": (replace(PLAIN, heavy=True), single)}
 SEEDS = {
-    "three seeds that differ": (replace(PLAIN, seeds=3, spread=0.1), mean_of_seeds),
-    "three seeds that do not": (replace(PLAIN, seeds=3), mean_of_seeds),
-    "difference, three seeds that differ": (replace(PLAIN, seeds=3, spread=0.1, variants=2), difference),
+    "three seeds, all alike": (replace(PLAIN, seeds=3), mean_of_seeds),
+    "three seeds, differing as videos do": (replace(PLAIN, seeds=3, spread=0.05), mean_of_seeds),
+    "three seeds, differing far more": (replace(PLAIN, seeds=3, spread=0.3), mean_of_seeds),
+    "difference, three seeds, all alike": (replace(PLAIN, seeds=3, variants=2), difference),
+    "difference, three seeds, as videos": (replace(PLAIN, seeds=3, spread=0.05, variants=2), difference),
+    "difference, three seeds, far more": (replace(PLAIN, seeds=3, spread=0.3, variants=2), difference),
 }
 
 
