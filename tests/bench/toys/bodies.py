@@ -100,6 +100,6 @@ def aggregate(work: Work) -> None:
 def claims(work: Work) -> None:
     rest = {
         "effect": 0.5, "low": 0.1, "high": 0.9, "level": 0.95, "p": 0.01, "p_holm": 0.02, "verdict": "holds",
-        "n": 4, "seeds": 2, "unit": "fvd", "per_seed": [0.5, 0.5],
+        "leans": "for", "n": 4, "seeds": 2, "unit": "fvd", "per_seed": [0.5, 0.5],
     }  # fmt: skip
     _json(work, "claims.json", [{**claim, **rest} for claim in work.config["claims"]])
