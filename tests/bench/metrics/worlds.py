@@ -175,20 +175,23 @@ OTHERS = {  # nothing was chosen by looking at these
     "48 videos, singular": (replace(PLAIN, n=48), single),
     "1024 videos": (replace(PLAIN, n=1024), single),
 }
-HEAVY = {"outliers (t with 5 degrees of freedom)": (replace(PLAIN, heavy=True), single)}
 SEEDS = {
     "three seeds, all alike": (replace(PLAIN, seeds=3), mean_of_seeds),
     "three seeds, differing as videos do": (replace(PLAIN, seeds=3, spread=0.05), mean_of_seeds),
-    "three seeds, differing far more": (replace(PLAIN, seeds=3, spread=0.3), mean_of_seeds),
+    "three seeds, differing more": (replace(PLAIN, seeds=3, spread=0.1), mean_of_seeds),
     "difference, three seeds, all alike": (replace(PLAIN, seeds=3, variants=2), difference),
     "difference, three seeds, as videos": (replace(PLAIN, seeds=3, spread=0.05, variants=2), difference),
     "difference, three seeds, far more": (replace(PLAIN, seeds=3, spread=0.3, variants=2), difference),
+}
+LIMITS = {  # where intervals fail, for the record
+    "outliers (t with 5 degrees of freedom)": (replace(PLAIN, heavy=True), single),
+    "three seeds, far more and lopsided": (replace(PLAIN, seeds=3, spread=0.3), mean_of_seeds),
 }
 
 
 def main(repetitions: int) -> None:
     """Prints the table, a line per world and metric."""
-    for name, (world, kind) in {**CASES, **OTHERS, **HEAVY, **SEEDS}.items():
+    for name, (world, kind) in {**CASES, **OTHERS, **SEEDS, **LIMITS}.items():
         for metric in ("fvd", "kvd", "pic"):
             if metric == "pic" and not world.paired:
                 continue  # PIC has no reference: the same as the paired world
