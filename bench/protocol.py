@@ -2,38 +2,32 @@
 or us.
 
 A protocol is a list of fields; its hash covers the name and all values, so two numbers with equal hashes were
-made by the same rules. Names carry a version and never change their meaning. The words say why, and where the
-authors said so (Doubiiu/DynamiCrafter#6 and #10 on GitHub, and the paper, arXiv:2310.12190).
+made by the same rules. Names carry a version and never change their meaning; a name without one means the latest.
+The lists are in `bench/protocols`. This module imports no torch: planning reads it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any
 
 from bench.fingerprint import digest
+from bench.metrics.forms import ESTIMATORS
 from bench.metrics.kernel import Polynomial
+from bench.metrics.roots import ROOTS
 from bench.metrics.uncertainty import Settings
+from bench.protocols import dialects, own, paper
+from bench.protocols.fields import Builder, Field, Given, Profile, profile_clips
 
-Origin = Literal["authors", "ours"]
-Profile = Mapping[str, Any]  # a profile as JSON: clip, sampling, evaluation, samples, seeds, ...
-
-REPOSITORY = "Doubiiu/DynamiCrafter"  # on GitHub: where the authors answered
-TINY_REQUIRED = 192  # FVD falls with the number of videos: fewer than this are not compared
-NETWORKS = {"feature": "tiny-i3d", "pic_distance": "tiny-perceptual"}  # what bench/steps/features.py runs
-
-
-@dataclass(frozen=True)
-class Field:
-    """One choice: its value (JSON), who made it, and what a reader should know."""
-
-    field: str
-    value: Any
-    origin: Origin
-    words: str
+SHORTEST = {"i3d-k400": 9}  # frames that a video network needs
+SMALLEST = {"lpips-alex": 32, "lpips-vgg": 32, "lpips-squeeze": 32}  # pixels a side
+FROM_PROFILE = (  # what a profile does when a clip is made: a protocol of fixed values must say the same
+    *("frames", "frame_stride", "size", "sampler_steps", "sampler_spacing", "sampler_eta", "guidance"),
+    "rate_condition",
+)
 
 
 @dataclass(frozen=True)
@@ -66,77 +60,134 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scoring:
-    """The part of a protocol that turns features into numbers, read back from a step's config."""
+    """The part of a protocol that turns features into numbers, read back from a step's config.
+
+    networks: metric -> the network behind it, for each metric that the protocol scores; asked_for: metric -> the
+    network that another one stands in for.
+    """
 
     name: str
+    hash: str
     required: int  # videos, fewer are not comparable
-    video_network: str
-    image_network: str
+    networks: Mapping[str, str]
+    asked_for: Mapping[str, str]
     settings: Settings
 
     @staticmethod
     def read(config: Mapping[str, Any]) -> Scoring:
         """From `Protocol.config`. Raises ValueError naming what is missing or unknown."""
-        name, values = config.get("name", "without a name"), config.get("values")
+        name, values = str(config.get("name", "without a name")), config.get("values")
         if not isinstance(values, Mapping):
             raise ValueError(f"protocol {name}: its values are missing; wanted what Protocol.config gives")
-
-        def pick(field: str, known: Mapping[Any, Any]) -> Any:
-            key = values.get(field)
-            if key not in known:
-                raise ValueError(f"protocol {name}: {field} is {key!r}; known: {', '.join(map(str, known))}")
-            return known[key]
-
-        pick("kvd_estimator", {"unbiased": None})
-        pick("covariance_root", {"nuclear norm": None})
-        kernel = values["kvd_kernel"]
         return Scoring(
-            name=str(name),
+            name=name,
+            hash=str(config.get("hash", "")),
             required=int(values["required_count"]),
-            video_network=str(values["feature"]),
-            image_network=str(values["pic_distance"]),
-            settings=Settings(
-                ddof=pick("covariance_divisor", {"N - 1": 1, "N": 0}),
-                kernel=Polynomial(
-                    int(kernel["degree"]),
-                    None if kernel["gamma"] == "1/D" else float(kernel["gamma"]),
-                    float(kernel["coef0"]),
-                ),
-                count_first_frame=pick("pic_first_frame", {"counts": True, "does not count": False}),
-            ),
+            networks=_networks(values),
+            asked_for={m: values["stand_ins"][f] for m, f in BEHIND.items() if f in values["stand_ins"]},
+            settings=_settings(name, values),
         )
+
+
+BEHIND = {  # metric: the field that names its network
+    "fvd": "feature",
+    "kvd": "feature",
+    "pic": "pic_distance",
+    "motion": "motion",
+    "consistency": "consistency",
+    "alignment": "alignment",
+}
+
+
+def _networks(values: Mapping[str, Any]) -> dict[str, str]:
+    """Network of each metric that is scored, in the order of METRICS."""
+    found = {metric: values[field] for metric, field in BEHIND.items()}
+    if values["kvd_estimator"] is None:
+        del found["kvd"]
+    return {metric: str(network) for metric, network in found.items() if network is not None}
+
+
+def _settings(name: str, values: Mapping[str, Any]) -> Settings:
+    def pick(field: str, known: Mapping[Any, Any]) -> Any:
+        key = values.get(field)
+        if key not in known:
+            raise ValueError(f"protocol {name}: {field} is {key!r}; known: {', '.join(map(str, known))}")
+        return known[key]
+
+    kernel = values["kvd_kernel"] or {"degree": 3, "gamma": "1/D", "coef0": 1}
+    gamma = None if kernel["gamma"] == "1/D" else float(kernel["gamma"])
+    estimator = pick("kvd_estimator", {None: "unbiased", **{one: one for one in ESTIMATORS}})
+    return Settings(
+        ddof=pick("covariance_divisor", {"N - 1": 1, "N": 0}),
+        kernel=Polynomial(int(kernel["degree"]), gamma, float(kernel["coef0"])),
+        count_first_frame=pick("pic_first_frame", {"counts": True, "does not count": False, None: True}),
+        root=pick("covariance_root", {root: root for root in ROOTS}),
+        estimator=estimator,
+        scale=float(values["kvd_scale"] or 1),
+    )
 
 
 @dataclass(frozen=True)
 class Named:
-    """A protocol that can be asked for by name; `build` fills in what a profile decides."""
+    """A protocol that can be asked for by name; `build` fills in what a profile and the files at hand decide."""
 
     description: str
-    build: Callable[[Profile], tuple[Field, ...]]
+    build: Builder
     needs_profile: bool = False
+    fixed: bool = False  # clips and sampler are its own, whatever the profile
 
 
-def resolve(name: str, profile: Profile | None = None) -> Protocol:
-    """The protocol of that name. Raises ValueError for an unknown name, or when a profile is needed."""
-    if name not in PROTOCOLS:
-        near = get_close_matches(name, PROTOCOLS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"protocol is {name!r}. Known: {', '.join(PROTOCOLS)}.{hint}")
-    named = PROTOCOLS[name]
+def resolve(name: str, profile: Profile | None = None, measuring: Given | None = None) -> Protocol:
+    """The protocol of that name, with or without its version (the latest).
+
+    measuring: names of the networks at hand; None: all that the protocol asks for. Raises ValueError for an unknown
+    name, and when a profile is needed.
+    """
+    full = full_name(name)
+    named = PROTOCOLS[full]
     if named.needs_profile and profile is None:
-        raise ValueError(f"protocol {name}: sizes and sampler come from a profile, and none was given")
-    return Protocol(name, named.description, named.build(profile or {}))
+        raise ValueError(f"protocol {full}: sizes and sampler come from a profile, and none was given")
+    return Protocol(full, named.description, named.build(profile or {}, measuring))
+
+
+def full_name(name: str) -> str:
+    """A protocol's name with its version. Raises ValueError naming the known ones."""
+    if name in PROTOCOLS:
+        return name
+    versions = [known for known in PROTOCOLS if known.rpartition("/")[0] == name]
+    if versions:
+        return max(versions, key=lambda known: int(known.rpartition("/v")[2]))
+    near = get_close_matches(name, [*PROTOCOLS, *(known.rpartition("/")[0] for known in PROTOCOLS)], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"protocol is {name!r}. Known: {', '.join(PROTOCOLS)}.{hint}")
 
 
 def check_measurable(protocol: Protocol) -> None:
-    """Raises ValueError when the protocol measures with networks other than those of the step `features`."""
+    """Raises ValueError when the clips are too short or too small for the protocol's networks."""
     values = protocol.values
-    absent = [f"{field} {values[field]!r}" for field in NETWORKS if values[field] != NETWORKS[field]]
-    if absent:
+    frames, side = int(values["frames"]), min(values["size"])
+    least = SHORTEST.get(values["feature"], 1)
+    if frames < least:
         raise ValueError(
-            f"protocol {protocol.name} cannot be scored: its networks are not part of this version "
-            f"({', '.join(absent)}; there are {', '.join(NETWORKS.values())})"
+            f"protocol {protocol.name}: {values['feature']} needs clips of {least} frames or more, these have "
+            f"{frames}. Leave out --weights i3d=FILE: a small network then stands in"
         )
+    if side < SMALLEST.get(values["pic_distance"], 1):
+        raise ValueError(
+            f"protocol {protocol.name}: {values['pic_distance']} needs 32 pixels a side, clips have {side}"
+        )
+
+
+def disagreements(protocol: Protocol, profile: Profile) -> list[str]:
+    """Where a profile makes clips by other rules than a protocol with rules of its own, in words."""
+    if not PROTOCOLS[protocol.name].fixed:
+        return []
+    done = {one.field: one.value for one in profile_clips(profile)}
+    return [
+        f"{field} is {json.dumps(protocol.values[field])} in {protocol.name}, {json.dumps(done[field])} in the profile"
+        for field in FROM_PROFILE
+        if protocol.values[field] != done[field]
+    ]
 
 
 def to_json(protocol: Protocol) -> str:
@@ -145,187 +196,20 @@ def to_json(protocol: Protocol) -> str:
     return json.dumps({**told, "fields": protocol.fields()}, indent=1, ensure_ascii=False)
 
 
-def _ours(field: str, value: Any, words: str) -> Field:
-    return Field(field, value, "ours", words)
-
-
-def _authors(field: str, value: Any, words: str) -> Field:
-    return Field(field, value, "authors", words)
-
-
-def _scores() -> tuple[Field, ...]:
-    """From features to numbers: the same in every protocol of ours."""
-    kernel = {"degree": 3, "gamma": "1/D", "coef0": 1}
-    return (
-        _ours("covariance_divisor", "N - 1", "as the original TF code; StyleGAN-V and cd-fvd divide by N"),
-        _ours(
-            "covariance_root",
-            "nuclear norm",
-            "float64, exact when N <= D; float32 roots in public code err by 5 %",
-        ),
-        _ours(
-            "kvd_estimator",
-            "unbiased",
-            "all samples, i = j left out within a set, negative values kept, unscaled",
-        ),
-        _ours("kvd_kernel", kernel, "(gamma x.y + coef0)^degree, as the public code of TATS and LVDM"),
-        _authors(
-            "pic_formula",
-            "mean over frames of 1 - D(input, frame), then over videos",
-            "the paper's definition",
-        ),
-        _ours(
-            "pic_first_frame",
-            "counts",
-            "the paper's sum is over all frames; whether it means frame 0 too is not said",
-        ),
-        _ours(
-            "interval",
-            "jackknife over videos, 95 %",
-            "a generated clip is left out with its real one; see docs/statistics.md",
-        ),
-        _ours("resampling_unit", "group, else video", "UCF-101's clips of one group were filmed together"),
-    )
-
-
-def _dynamicrafter_256(_profile: Profile) -> tuple[Field, ...]:
-    return (*_dynamicrafter_256_clips(), *_dynamicrafter_256_measures(), *_scores())
-
-
-def _dynamicrafter_256_clips() -> tuple[Field, ...]:
-    """Which videos, which frames of them, and how a clip is sampled."""
-    prompts = {"ucf101": "class name in words", "msrvtt": "first caption"}
-    return (
-        _authors("datasets", ["ucf101", "msrvtt"], "zero-shot: neither was trained on"),
-        _ours("split", "test", "videos of the test split; all of them where no split list is given"),
-        _authors(
-            "videos",
-            "2048 at random",
-            f"{REPOSITORY}#10; which ones was not said: ours are the first of a seeded order, stored",
-        ),
-        _authors("clips_per_video", 1, f"{REPOSITORY}#6"),
-        _authors("frames", 16, f"{REPOSITORY}#6"),
-        _authors("frame_stride", 3, f"{REPOSITORY}#6 and #10: of the real clips and of the condition"),
-        _authors(
-            "start",
-            "random",
-            f"{REPOSITORY}#6: a random 16-frame clip; ours is drawn from (seed, data set, video id)",
-        ),
-        _ours(
-            "too_short",
-            "set aside",
-            "videos of fewer than 46 frames are named and counted, the next takes their place",
-        ),
-        _authors("size", [256, 256], "height, width of the 256 model"),
-        _ours(
-            "resize",
-            "shorter side to size, antialiased, then centre crop",
-            "the authors' preprocessing is not published",
-        ),
-        _authors("condition_frame", "first frame of the real clip", f"{REPOSITORY}#6 and #10"),
-        _authors(
-            "reference",
-            "the same videos",
-            f"{REPOSITORY}#6 and #10: the real clips from which the condition frames come",
-        ),
-        _ours("prompts", prompts, "which of 20 captions was used was not said"),
-        _ours("sampler", "ddim", "as in the released script"),
-        _ours("sampler_steps", 50, "as in the released script; the evaluation's were not said"),
-        _ours("sampler_eta", 1.0, "as in the released script"),
-        _ours(
-            "guidance",
-            {"kind": "single", "text_scale": 7.5, "image_scale": None, "rescale": 0.0},
-            "as in the released script",
-        ),
-        _ours(
-            "rate_condition",
-            {"kind": "frame_stride", "value": 3},
-            "the 256 model takes a stride, the others take frames per second",
-        ),
-        _ours("noise_seed", "(seed, data set, video id)", "one generator per video: the batch changes nothing"),
-        _ours(
-            "scored_frames",
-            "all 16, uint8, never compressed",
-            "a codec on one side alone would be scored with the model",
-        ),
-    )
-
-
-def _dynamicrafter_256_measures() -> tuple[Field, ...]:
-    """The networks behind the scores, what they are shown, and how many videos it takes."""
-    return (
-        _ours("feature", "i3d-k400", "400 logits of I3D (Kinetics), mean over time, before the softmax"),
-        _ours(
-            "feature_layout",
-            "either public layout, told from the file",
-            "equal to 1e-6 at equal batch-norm eps",
-        ),
-        _ours("feature_eps", 1e-3, "batch norm, as the TF graph; LVDM and cd-fvd have 1e-5"),
-        _ours("feature_input", "squashed to 224 x 224, bilinear, not antialiased, [-1, 1]", "as TATS and LVDM"),
-        _authors("pic_distance", "dreamsim", "the paper; ours: ensemble, 224 x 224 bicubic, weights by sha256"),
-        _authors("required_count", 2048, "fewer: scored, and marked as not comparable"),
-    )
-
-
-def _tiny(profile: Profile) -> tuple[Field, ...]:
-    clip, sampling, sets = profile["clip"], profile["sampling"], profile["evaluation"]
-    scales = {"kind": sampling["guidance"], "text_scale": sampling["text_scale"]}
-    scales |= {"image_scale": sampling["image_scale"], "rescale": sampling["guidance_rescale"]}
-
-    def each(key: str) -> dict[str, Any]:
-        return {name: sets[name][key] for name in ("ucf101", "msrvtt")}
-
-    return (
-        _ours(
-            "datasets",
-            ["ucf101", "msrvtt"],
-            "procedural videos in the folder layouts of the two, or the user's own",
-        ),
-        _ours("split", each("split"), "null: all clips"),
-        _ours("videos", "the first of a seeded order", "stored with the clips"),
-        _ours("selection_seed", each("seed"), "of that order and of the starts"),
-        _ours("clips_per_video", 1, "as the authors"),
-        _ours("frames", clip["frames"], "what the small model makes; 16 in the paper"),
-        _ours("frame_stride", clip["frame_stride"], "as the authors, where it is 3"),
-        _ours("start", each("start"), "random: drawn from (seed, data set, video id)"),
-        _ours("too_short", each("too_short"), "named and counted"),
-        _ours("size", [clip["height"], clip["width"]], "height, width"),
-        _ours("resize", "shorter side to size, antialiased, then centre crop", "as at full size"),
-        _ours("condition_frame", "first frame of the real clip", "as the authors"),
-        _ours("reference", "the same videos", "as the authors"),
-        _ours("prompts", each("caption"), "class_name: in words; first: the first caption"),
-        _ours("sampler", "ddim", "as at full size"),
-        _ours("sampler_steps", sampling["steps"], "from the profile"),
-        _ours("sampler_spacing", sampling["spacing"], "which timesteps"),
-        _ours("sampler_eta", sampling["eta"], "from the profile"),
-        _ours("guidance", scales, "fixed on the full model, before any ablation was looked at"),
-        _ours(
-            "rate_condition",
-            {"kind": "frame_stride", "value": clip["frame_stride"]},
-            "the model is told the stride",
-        ),
-        _ours("noise_seed", "(seed, data set, video id)", "one generator per video: the batch changes nothing"),
-        _ours("scored_frames", f"all {clip['frames']}, uint8, never compressed", "previews are not scored"),
-        _ours(
-            "feature",
-            profile["features"],
-            "64 features of a small video classifier; says nothing of I3D's scale",
-        ),
-        _ours("feature_input", "as made, [-1, 1]", "no resize"),
-        _ours(
-            "pic_distance",
-            "tiny-perceptual",
-            "one minus the cosine of small embeddings; says nothing of DreamSim's scale",
-        ),
-        _ours("required_count", TINY_REQUIRED, "fewer: scored, and marked as not comparable"),
-        *_scores(),
-    )
-
-
 PROTOCOLS: dict[str, Named] = {
     "dynamicrafter-256/v1": Named(
         "The paper's evaluation at 256 x 256, as far as it was told: 2048 videos, 16 frames at stride 3",
-        _dynamicrafter_256,
+        paper.dynamicrafter_256,
+        fixed=True,
     ),
-    "tiny/v1": Named("The tiny world's evaluation, shaped like the paper's; sizes from the profile", _tiny, True),
+    **{f"dynamicrafter-{size}/v1": Named(*paper.dynamicrafter(size), fixed=True) for size in paper.SIZES},
+    "tiny/v1": Named(
+        "The tiny world's evaluation, shaped like the paper's; sizes from the profile", own.tiny, needs_profile=True
+    ),
+    "profile/v1": Named(
+        "Clips of any size and length, sizes and sampler from the profile; networks of the paper's evaluation",
+        own.profile,
+        needs_profile=True,
+    ),
+    **{name: Named(words, build, needs_profile=True) for name, (words, build) in dialects.builders().items()},
 }

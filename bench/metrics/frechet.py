@@ -24,6 +24,8 @@ Rows = NDArray[np.intp]  # the rows of one side that belong to one unit
 
 STEP = 0.5  # of the integral over log u; the trapezoid rule errs by exp(-pi^2 / STEP) = 3e-9 of it
 LOWEST, HIGHEST = 1e-9, 1e4  # ends of the integral over u, times the largest singular value
+PLAIN = 1e-4  # smallest pivot over the largest above which a covariance may be factored as it is
+ROOM = 2**22  # numbers held at once while units are left out
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
@@ -67,8 +69,20 @@ def _factor(cov: Array) -> Array:
 
 
 def _triangle(features: Array, ddof: int) -> Array:
-    """R (min(N, D), D) of the centred features over sqrt(N - ddof): R'R is their covariance."""
+    """R (min(N, D), D) of the centred features over sqrt(N - ddof): R'R is their covariance.
+
+    By Cholesky's decomposition where the covariance is far from singular (half the time, equal to 1e-11), else by QR,
+    which never forms a covariance.
+    """
     centred = features - features.mean(axis=0)
+    if len(features) > features.shape[1] > 0:
+        try:
+            factor = np.linalg.cholesky(centred.T @ centred).T
+        except np.linalg.LinAlgError:
+            factor = np.zeros_like(centred[:1])
+        scale = np.abs(np.diagonal(factor))
+        if scale.min() > PLAIN * scale.max():
+            return np.asarray(factor) / np.sqrt(len(features) - ddof)
     return np.asarray(np.linalg.qr(centred, mode="r")) / np.sqrt(len(features) - ddof)
 
 
@@ -168,7 +182,8 @@ def _removed(side: _Side, units: Sequence[Rows], size: int, rotation: Array) -> 
     gone = side.centred[index] * real  # rows of zeros pad the smaller units: they change nothing
     total = gone.sum(axis=1)
     square = side.square - np.sum(gone**2, axis=(1, 2)) - np.sum(total**2, axis=1) / rest
-    z = side.whitened[index] * real @ rotation
+    own = (side.whitened[index] * real).reshape(index.size, side.whitened.shape[1])
+    z = (own @ rotation).reshape(*index.shape, rotation.shape[1])
     # (I + 11'/rest)^(1/2) z: the mean of what is left moves too
     beta = (np.sqrt(1.0 + count / rest) - 1.0) / np.maximum(count, 1.0)
     z = z + beta[:, None, None] * real * z.sum(axis=1, keepdims=True)
@@ -186,17 +201,29 @@ def _root_change(p: Array, q: Array, sigma: Array) -> Array:
     """
     if not len(sigma) or sigma[0] == 0.0:
         return np.zeros(len(p))
-    k, m = p.shape[1], q.shape[1]
-    block = np.empty((len(p), k + m, k + m))
     nodes = sigma[0] * np.exp(np.arange(np.log(LOWEST), np.log(HIGHEST), STEP))
-    total = np.zeros(len(p))
-    for index, u in enumerate(nodes):
-        w = sigma / (u * u + sigma * sigma)
-        cross = (p * (u * w)) @ q.transpose(0, 2, 1)
-        block[:, :k, :k] = np.eye(k) - (p * (sigma * w)) @ p.transpose(0, 2, 1)
-        block[:, k:, k:] = np.eye(m) - (q * (sigma * w)) @ q.transpose(0, 2, 1)
-        block[:, :k, k:], block[:, k:, :k] = -cross, cross.transpose(0, 2, 1)
-        at_end = index in (0, len(nodes) - 1)
-        weight = 1.0 + (1.0 / np.expm1(STEP) if at_end else 0.0)
-        total += weight * u * np.maximum(np.linalg.slogdet(block)[1], -700.0)
-    return total * STEP / np.pi
+    weight = nodes * STEP / np.pi
+    weight[[0, -1]] *= 1.0 + 1.0 / np.expm1(STEP)
+    fall = sigma / (nodes[:, None] ** 2 + sigma**2)
+    own, across = (sigma * fall).T, (nodes[:, None] * fall).T  # (r, U)
+    size = (p.shape[1] + q.shape[1]) ** 2 * (len(sigma) + len(nodes))
+    at_once = max(1, ROOM // size)
+    parts = [(p[i : i + at_once], q[i : i + at_once]) for i in range(0, len(p), at_once)]
+    return np.concatenate([_log_determinants(x, y, own, across) @ weight for x, y in parts])
+
+
+def _log_determinants(p: Array, q: Array, own: Array, across: Array) -> Array:
+    """log det of the matrix in `_root_change`, (G, U), for weights w (r, U) and those of g (r, U)."""
+    k, m = p.shape[1], q.shape[1]
+
+    def products(a: Array, b: Array, weights: Array) -> Array:  # a diag(weights) b', at every node at once
+        pairs = a[:, :, None] * b[:, None]
+        flat = pairs.reshape(-1, pairs.shape[-1]) @ weights  # one large product: many small ones keep threads waiting
+        return np.moveaxis(flat.reshape(*pairs.shape[:-1], -1), 3, 1)
+
+    block = np.empty((len(p), own.shape[1], k + m, k + m))
+    block[:, :, :k, :k] = np.eye(k) - products(p, p, own)
+    block[:, :, k:, k:] = np.eye(m) - products(q, q, own)
+    cross = products(p, q, across)
+    block[:, :, :k, k:], block[:, :, k:, :k] = -cross, cross.swapaxes(2, 3)
+    return np.asarray(np.maximum(np.linalg.slogdet(block)[1], -700.0))

@@ -10,8 +10,10 @@ is. Source: Gretton et al. (2012), lemma 6; Binkowski et al., arXiv:1801.01401 f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,7 +71,7 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, estimator: str = "unbiased", ker
     `unbiased` averages k(x, y) over all N * M pairs, `u_statistic` leaves out i = j there too (equal N),
     `biased` leaves out nothing. Raises ValueError for an unknown estimator, unequal D, or too few features.
     """
-    left, right = _pair(x, y)
+    left, right = matching(x, y)
     if estimator not in ESTIMATORS:
         raise ValueError(f"kernel_distance: estimator is {estimator!r}; known: {', '.join(ESTIMATORS)}")
     n, m = len(left), len(right)
@@ -119,6 +121,48 @@ def _sums(x: Array, y: Array, kernel: Polynomial) -> tuple[Array, Array]:
     return rows, columns
 
 
+class Readable(Protocol):
+    """Features (N, D) in a file or elsewhere, read a block at a time (`bench.metrics.rowfile.RowReader`)."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows start..stop."""
+        ...
+
+
+def streamed_distance(x: Readable, y: Readable, kernel: Polynomial = CUBIC) -> float:
+    """The unbiased KVD of features that need not fit into memory, which holds two blocks of each side at a time.
+
+    Raises ValueError as `kernel_distance` does.
+    """
+    n, m = len(x), len(y)
+    if min(n, m) < 2:
+        raise ValueError(f"streamed_distance: {n} and {m} features; wanted 2 or more on each side")
+    within = _within(x, kernel) / (n * (n - 1)) + _within(y, kernel) / (m * (m - 1))
+    pairs = ((a, b) for _, a in _blocks(x) for _, b in _blocks(y))
+    across = math.fsum(float(kernel(*matching(a, b)).sum()) for a, b in pairs)
+    return float(within - 2 * across / (n * m))
+
+
+def _within(x: Readable, kernel: Polynomial) -> float:
+    """The sum over i != j, each pair of blocks once."""
+    parts = []
+    for start, block in _blocks(x):
+        own = as_features(block, "streamed_distance")
+        values = kernel(own, own)
+        parts.append(float(values.sum() - np.trace(values)))
+        parts += [
+            2 * float(kernel(own, as_features(b, "streamed_distance")).sum()) for _, b in _blocks(x, start + BLOCK)
+        ]
+    return math.fsum(parts)
+
+
+def _blocks(x: Readable, start: int = 0) -> Iterator[tuple[int, Array]]:
+    for first in range(start, len(x), BLOCK):
+        yield first, x.read(first, first + BLOCK)
+
+
 def leave_out(
     x: ArrayLike,
     y: ArrayLike,
@@ -131,7 +175,7 @@ def leave_out(
     A unit names its rows of x and of y (either may be empty); `sums` spares computing them again.
     Raises ValueError when fewer than 2 features of a side would remain.
     """
-    left, right = _pair(x, y)
+    left, right = matching(x, y)
     s = kernel_sums(left, right, kernel) if sums is None else sums
     totals = s.x.sum(), s.y.sum(), s.x_to_y.sum()
     values = np.empty(len(units))
@@ -148,55 +192,7 @@ def leave_out(
     return values
 
 
-# ---- the averages that other public code prints ----
-
-
-def subset_distances(
-    real: ArrayLike,
-    fake: ArrayLike,
-    subsets: int,
-    size: int,
-    rng: np.random.RandomState,
-    fake_first: bool = False,
-    kernel: Polynomial = CUBIC,
-) -> Array:
-    """Unbiased KVD (subsets,) of random subsets of `size` without replacement, real drawn before fake.
-
-    Their mean and population deviation are what torch-fidelity reports as KID; `fake_first` draws in the
-    order of the StyleGAN code (which also multiplies by 1000). Raises ValueError when a side has fewer than
-    `size` features.
-    """
-    left, right = _pair(real, fake)
-    if size > min(len(left), len(right)):
-        raise ValueError(f"subset_distances: size {size} of {len(left)} and {len(right)} features")
-    values = np.empty(subsets)
-    for index in range(subsets):
-        first, second = (right, left) if fake_first else (left, right)
-        a = first[rng.choice(len(first), size, replace=False)]
-        b = second[rng.choice(len(second), size, replace=False)]
-        values[index] = kernel_distance(a, b, kernel=kernel)
-    return values
-
-
-def block_distances(real: ArrayLike, fake: ArrayLike, max_block: int = 1024, kernel: Polynomial = CUBIC) -> Array:
-    """Unbiased KVD (blocks,) of consecutive near-equal blocks of at most `max_block` features, as TF-GAN
-    splits them.
-
-    Their mean is TF-GAN's estimate; the order of the features must be random. Features are not shuffled here.
-    """
-    left, right = _pair(real, fake)
-    blocks = -(-max(len(left), len(right)) // max_block)
-    pairs = zip(_split(left, blocks), _split(right, blocks), strict=True)
-    return np.array([kernel_distance(a, b, kernel=kernel) for a, b in pairs])
-
-
-def _split(rows: Array, blocks: int) -> list[Array]:
-    """Near-equal consecutive parts, the smaller ones first."""
-    sizes = np.full(blocks, len(rows) // blocks)
-    sizes[blocks - len(rows) % blocks :] += 1
-    return np.split(rows, np.cumsum(sizes)[:-1])
-
-
-def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+def matching(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+    """Both sets as float64 (N, D) and (M, D); ValueError when they are not, or D differs."""
     left = as_features(x, "kernel distance, first set")
     return left, as_features(y, "kernel distance, second set", left.shape[1])

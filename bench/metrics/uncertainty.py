@@ -17,19 +17,20 @@ squared influences (Satterthwaite), bent for their skewness (Hall, 1992, Annals 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import optimize, stats
 
-from bench.metrics import frechet, kernel, pic
+from bench.metrics import kernel, pic
 from bench.metrics.features import Sample
+from bench.metrics.forms import ROUNDED, Form, frechet_form, kernel_form
 from bench.metrics.frechet import Rows
 from bench.metrics.statistics import Array
 
-Metric = Literal["fvd", "kvd", "pic"]
+Metric = Literal["fvd", "kvd", "pic", "motion", "consistency", "alignment"]
 LeaveOut = Callable[[Sequence[tuple[Rows, Rows]]], Array]
 
 PAIRS = 256  # units left out two at a time: enough to know V_2 to a quarter, V to a few per cent
@@ -48,6 +49,14 @@ class Settings:
     ddof: int = 1  # covariance divisor N - ddof
     kernel: kernel.Polynomial = kernel.CUBIC
     count_first_frame: bool = True
+    root: str = "nuclear norm"  # of bench.metrics.roots.ROOTS
+    estimator: str = "unbiased"  # of KVD, of bench.metrics.forms.ESTIMATORS
+    scale: float = 1.0  # of KVD
+
+    @property
+    def sees_order(self) -> bool:
+        """Whether rounding, blocks or draws depend on the order of the videos."""
+        return self.root in ROUNDED or self.estimator in ROUNDED
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,16 @@ class Spread:
     def of(variance: float, freedom: float, third: float = 0.0) -> Spread:
         """A spread of one part."""
         return Spread((Part(variance, freedom),), Part(variance, freedom), third)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers, for `from_json`."""
+        parts = [[float(part.variance), float(part.freedom)] for part in (*self.parts, self.least)]
+        return {"parts": parts[:-1], "least": parts[-1], "third": float(self.third)}
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> Spread:
+        """What `to_json` told of."""
+        return Spread(tuple(Part(*part) for part in told["parts"]), Part(*told["least"]), told["third"])
 
     @property
     def variance(self) -> float:
@@ -107,11 +126,13 @@ class Estimate:
 
     influence (G,): sums of squares are variances; None: too few units to tell.
     interaction (P,): of the pairs of `_partners`; None: too few units, no second-order correction.
+    moved: how far the value lies from the base form whose influences these are (`bench.metrics.forms`).
     """
 
     value: float
     influence: Array | None = None
     interaction: Array | None = None
+    moved: float = 0.0
 
     @staticmethod
     def combine(weights: Sequence[float], parts: Sequence[Estimate]) -> Estimate:
@@ -126,6 +147,7 @@ class Estimate:
             float(sum(w * part.value for w, part in zip(weights, parts, strict=True))),
             total([part.influence for part in parts]),
             total([part.interaction for part in parts]),
+            float(sum(w * part.moved for w, part in zip(weights, parts, strict=True))),
         )
 
     def __sub__(self, other: Estimate) -> Estimate:
@@ -257,62 +279,71 @@ def _partners(count: int) -> tuple[Rows, Rows]:
 def estimate(
     metric: str,
     sample: Sample,
-    reference: Sample,
+    reference: Sample | None,
     units: Units | None = None,
     settings: Settings | None = None,
 ) -> Estimate:
-    """A metric of `sample` against `reference`, with the influence of each unit.
+    """A metric of `sample`, against `reference` where it compares with real clips, with the influence of each unit.
 
     `units` must hold those of both; estimates that are to be compared need the same ones. Raises TooFew when
-    there are too few videos for a value, ValueError for an unknown metric.
+    there are too few videos for a value, or it was not measured; ValueError for an unknown metric.
     """
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}; known: {', '.join(METRICS)}")
-    return METRICS[metric](sample, reference, units or Units(sample, reference), settings or Settings())
+    chosen, told = settings or Settings(), [one for one in (sample, reference) if one is not None]
+    if metric in PER_VIDEO:
+        return _mean(metric, sample, units or Units(*told), chosen)
+    if reference is None:
+        raise TooFew(f"{metric.upper()} needs real clips to compare with, and there are none")
+    if chosen.sees_order:
+        sample, reference = sample.by_name(), reference.by_name()
+    form = (_fvd if metric == "fvd" else _kvd)(sample, reference, chosen)
+    least = chosen.ddof + 1 if metric == "fvd" else 2
+    counts, rows = (len(sample), len(reference)), (units or Units(*told)).of(sample, reference)
+    found = jackknife(form.base, form.leave_out, rows, counts, least)
+    return Estimate(form.value, found.influence, found.interaction, form.value - form.base)
 
 
-def _fvd(sample: Sample, reference: Sample, units: Units, settings: Settings) -> Estimate:
-    x, y, ddof = sample.features, reference.features, settings.ddof
-    _need("FVD", ddof + 1, len(x), len(y))
-    value = frechet.frechet_from_features(x, y, ddof)
-
-    def leave_out(some: Sequence[tuple[Rows, Rows]]) -> Array:
-        return frechet.leave_out(x, y, some, ddof)
-
-    return jackknife(value, leave_out, units.of(sample, reference), (len(x), len(y)), ddof + 1)
+def _fvd(sample: Sample, reference: Sample, settings: Settings) -> Form:
+    _need("FVD", settings.ddof + 1, len(sample), len(reference))
+    return frechet_form(sample.features, reference.features, settings.root, settings.ddof)
 
 
-def _kvd(sample: Sample, reference: Sample, units: Units, settings: Settings) -> Estimate:
+def _kvd(sample: Sample, reference: Sample, settings: Settings) -> Form:
+    _need("KVD", 2, len(sample), len(reference))
     x, y = sample.features, reference.features
-    _need("KVD", 2, len(x), len(y))
-    sums = kernel.kernel_sums(x, y, settings.kernel)
-
-    def leave_out(some: Sequence[tuple[Rows, Rows]]) -> Array:
-        return kernel.leave_out(x, y, some, settings.kernel, sums)
-
-    value = kernel.unbiased(sums)
-    return jackknife(value, leave_out, units.of(sample, reference), (len(x), len(y)), 2)
+    return kernel_form(x, y, settings.estimator, settings.kernel, settings.scale)
 
 
-def _pic(sample: Sample, _reference: Sample, units: Units, settings: Settings) -> Estimate:
-    videos = pic.per_video(sample.conformity, settings.count_first_frame)
-    _need("PIC", 1, len(videos))
+def _mean(metric: str, sample: Sample, units: Units, settings: Settings) -> Estimate:
+    """A mean over videos, which no reference enters."""
+    videos = per_video(metric, sample, settings)
+    _need(metric.upper() if metric == "pic" else metric, 1, len(videos))
     none: Rows = np.array([], dtype=np.intp)
     own = [(rows, none) for rows in units.rows(sample)]
     value = float(videos.mean())
     return jackknife(value, lambda some: pic.leave_out(videos, some), own, (len(videos), 0), 1)
 
 
-METRICS: dict[str, Callable[[Sample, Sample, Units, Settings], Estimate]] = {
-    "fvd": _fvd,
-    "kvd": _kvd,
-    "pic": _pic,
-}
+def per_video(metric: str, sample: Sample, settings: Settings | None = None) -> Array:
+    """What each video contributes to a metric of PER_VIDEO, (N,). Raises TooFew when it was not measured."""
+    if not sample.has(metric):
+        raise TooFew(f"{metric} was not measured")
+    if metric == "pic":
+        return pic.per_video(sample.conformity, (settings or Settings()).count_first_frame)
+    return sample.extras[metric]
+
+
+COMPARED = ("fvd", "kvd")  # with real clips
+PER_VIDEO = ("pic", "motion", "consistency", "alignment")
+METRICS = (*COMPARED, *PER_VIDEO)
 
 
 def _need(what: str, least: int, *counts: int) -> None:
     if min(counts) < least:
-        raise TooFew(f"{what} needs {least} videos on each side, there are {' and '.join(map(str, counts))}")
+        videos = "videos" if least > 1 else "video"
+        where = " on each side" if len(counts) > 1 else ""
+        raise TooFew(f"{what} needs {least} {videos}{where}, there are {' and '.join(map(str, counts))}")
 
 
 # ---- intervals ----

@@ -14,27 +14,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from bench.encoded import load_encoded
 from bench.steps.sample import FRAMES
 from bench.variants import config_from_json
 from bench.work import Work
+from datasets.framefile import FramesWriter, read_frames
 
-VERSION = 3
+VERSION = 4
 Clips = NDArray[np.uint8]
 Items = list[dict[str, Any]]
 
 
 def run(work: Work) -> None:
     """Writes frames.safetensors, items.json and notes.json of the baseline that the config names."""
-    frames = load_file(work.file("clips", "clips.safetensors"))["frames"]
+    frames = read_frames(work.file("clips", "clips.safetensors"))  # a map of the file: what is not used is not read
     items = json.loads(work.file("clips", "items.json").read_text())
     name = work.config["baseline"]
     if name not in BASELINES:
         raise ValueError(f"baseline is {name!r}. Known: {', '.join(BASELINES)}.")
     made, told, notes = BASELINES[name](work, frames, items)
-    save_file({"frames": np.ascontiguousarray(made)}, work.out / FRAMES)
+    with FramesWriter(work.out / FRAMES) as writer:
+        writer.shape = made.shape[1:]
+        for clip in made:
+            writer.append(clip)
     (work.out / "items.json").write_text(json.dumps(told, ensure_ascii=False, indent=1))
     (work.out / "notes.json").write_text(json.dumps(notes))
 
@@ -52,7 +55,8 @@ def _real(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[s
 
 def _static(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
     count = work.config["count"]
-    return np.repeat(frames[:count, :1], frames.shape[1], axis=1), items[:count], []
+    first = frames[:count]
+    return np.broadcast_to(first[:, :1], first.shape), items[:count], []
 
 
 def _another(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
@@ -64,17 +68,21 @@ def _another(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, lis
 def _reconstruction(work: Work, frames: Clips, items: Items) -> tuple[Clips, Items, list[str]]:
     import torch
 
-    from models.autoencoder import Autoencoder
+    from bench.parts import load_autoencoder
+    from bench.precision import arithmetic, of_step
     from models.config import AutoencoderConfig
-    from models.pipeline import row_by_row, to_uint8
-    from models.weights import load_module
+    from models.pipeline import to_uint8
 
-    autoencoder = Autoencoder(config_from_json(AutoencoderConfig, work.config["autoencoder"])).eval()
-    load_module(autoencoder, work.inputs["vae"])
+    config = config_from_json(AutoencoderConfig, work.config["autoencoder"])
+    autoencoder = load_autoencoder(work.inputs["vae"], config).to(work.device)
     count = min(work.config["count"], len(items))
     latents = load_encoded(work.inputs["encoded"]).mean[:count]
-    with torch.no_grad():
-        return to_uint8(row_by_row(autoencoder.decode, latents)).numpy(), items[:count], []
+    made = np.empty((count, *frames.shape[1:]), dtype=np.uint8)
+    with torch.no_grad(), arithmetic(of_step(work.config), work.device):
+        for k, latent in enumerate(latents):  # clip by clip: in pixels of one byte, and no clip sees another
+            made[k] = to_uint8(autoencoder.decode(latent[None].to(work.device)))[0].cpu().numpy()
+            work.progress(k + 1, count, "clips")
+    return made, items[:count], []
 
 
 BASELINES: dict[str, Callable[[Work, Clips, Items], tuple[Clips, Items, list[str]]]] = {

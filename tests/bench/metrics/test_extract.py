@@ -5,12 +5,17 @@ import pytest
 import torch
 from torch import nn
 
-from bench.metrics.extract import conformity, cosine_distance, image_features, video_features
+from bench.metrics.extract import Embedded, Pairwise, conformity, cosine_distance, image_features, video_features
 from bench.metrics.networks import PerceptualNet, VideoClassifier
 
 
 def clips(n=7, seed=0, t=8, size=32):
     return np.random.default_rng(seed).integers(0, 256, (n, t, size, size, 3), dtype=np.uint8)
+
+
+def by(net, batch=4):
+    """Distances between the embeddings of a network."""
+    return Embedded(lambda images: image_features(images, net, batch))
 
 
 class Means(nn.Module):
@@ -60,20 +65,30 @@ def test_a_row_depends_on_its_own_clip_alone(net):
 def test_conformity_is_one_minus_the_distance_to_the_input():
     torch.manual_seed(0)
     net, frames = PerceptualNet().eval(), clips(5, t=3)
-    found = conformity(frames, frames[:, 0], net, 4)
+    found = conformity(frames, frames[:, 0], by(net))
     assert found.shape == (5, 3) and found.dtype == np.float64
     assert found[:, 0] == pytest.approx(1.0, abs=1e-12)
     a, b = (image_features(frames[:, t], net, 4) for t in (0, 2))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     np.testing.assert_allclose(found[:, 2], cosine, atol=1e-6)
-    shuffled = conformity(frames, frames[::-1, 0], net, 4)
+    shuffled = conformity(frames, frames[::-1, 0], by(net))
     assert not np.allclose(found, shuffled)
 
 
-def test_another_distance_can_be_given():
-    frames = clips(2, t=2)
-    found = conformity(frames, frames[:, 1], Means().eval(), 2, lambda a, b: np.abs(a - b).sum(-1))
-    assert found[:, 1] == pytest.approx(1.0) and (found[:, 0] < 1.0).all()
+def test_a_distance_may_look_at_two_images_at_once():
+    """As LPIPS does, which has no embeddings: each frame beside the input of its own clip."""
+    frames, seen = clips(3, t=2, size=4), []
+
+    def distance(a, b):
+        seen.append((a, b))
+        return np.abs(a.astype(float) - b).mean((1, 2, 3))
+
+    found = conformity(frames, frames[:, 1], Pairwise(distance))
+    ((inputs, shown),) = seen
+    assert np.array_equal(shown, frames.reshape(6, 4, 4, 3)) and np.array_equal(inputs[4], frames[2, 1])
+    assert found[:, 1].tolist() == [1.0] * 3 and (found[:, 0] < 0).all()
+    want = 1 - np.abs(frames[1, 0].astype(float) - frames[1, 1]).mean()
+    assert found[1, 0] == pytest.approx(want)
 
 
 def test_cosine_distance_by_hand():
@@ -85,7 +100,7 @@ def test_no_clips_give_no_rows_of_the_right_width():
     torch.manual_seed(0)
     none = clips(0)
     assert video_features(none, VideoClassifier().eval(), 4).shape == (0, 64)
-    assert conformity(none, none[:, 0], PerceptualNet().eval(), 4).shape == (0, 8)
+    assert conformity(none, none[:, 0], by(PerceptualNet().eval())).shape == (0, 8)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +111,7 @@ def test_no_clips_give_no_rows_of_the_right_width():
         (lambda: video_features(clips(2), VideoClassifier(), 2), "training mode"),
         (lambda: video_features(clips(2), VideoClassifier().eval(), 0), "micro_batch is 0"),
         (lambda: video_features(clips(2), nn.Identity().eval(), 2), r"wanted \(B, D\)"),
-        (lambda: conformity(clips(2), clips(3)[:, 0], PerceptualNet().eval(), 2), "do not fit"),
+        (lambda: conformity(clips(2), clips(3)[:, 0], by(PerceptualNet().eval())), "do not fit"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(broken, words):

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from bench.metrics import kernel, pic
-from bench.metrics.kernel import (
-    Polynomial,
-    block_distances,
-    kernel_distance,
-    kernel_sums,
-    leave_out,
-    subset_distances,
-)
+from bench.metrics.kernel import Polynomial, kernel_distance, kernel_sums, leave_out
 from tests.bench.metrics.worlds import golden_features
 
 CASES = ("corr_N2048_vs_512", "corr_N256", "corr_N64", "identical_N64", "illcond_N256", "iid_D8_N1000")
@@ -78,37 +71,11 @@ def test_reference_numbers(reference, name):
                 assert found == pytest.approx(value, rel=1e-9, abs=1e-12 * size(x, y, k)), estimator
 
 
-@pytest.mark.parametrize("name, count, each", [("corr_N256", 100, 100), ("corr_N64", 100, 50)])
-def test_subset_averages_of_torch_fidelity_and_the_stylegan_code(reference, name, count, each):
-    x, y, want = reference(name)
-    key = f"subsets{count}_size{each}"
-    fidelity = subset_distances(x, y, count, each, np.random.RandomState(2020))
-    reported = want[f"torch_fidelity_float64_{key}_rngseed2020"]
-    assert [fidelity.mean(), fidelity.std()] == pytest.approx([reported["mean"], reported["std"]], rel=1e-9)
-    stylegan = 1000 * subset_distances(x, y, count, each, np.random.RandomState(2020), fake_first=True).mean()
-    assert stylegan == pytest.approx(want[f"styleganv_kid_x1000_float32_{key}_npseed2020"], rel=1e-5)
-
-
-@pytest.mark.parametrize("block", [1024, 400])
-def test_block_averages_of_tf_gan(reference, block):
-    x, y, want = reference("corr_N2048_vs_512")
-    found, told = block_distances(x, y, block), want[f"tfgan_block_rule_float64_block{block}"]
-    assert len(found) == told["n_blocks"]
-    assert found.mean() == pytest.approx(told["mean"], rel=1e-9)
-    assert found.std(ddof=1) / len(found) ** 0.5 == pytest.approx(told["stderr"], rel=1e-9)
-
-
 def test_reference_numbers_of_our_own():
     x = golden_features(20001, 64, 400, 777)
     y = golden_features(20002, 64, 400, 777, wscale=1.1, shift=0.3)
     assert kernel_distance(x, y) == pytest.approx(75.68005579182682, rel=1e-9)
     assert kernel_distance(x, y, "u_statistic") == pytest.approx(-29.62027113773729, rel=1e-9)
-
-
-def test_near_equal_blocks_hold_every_feature_once():
-    parts = kernel._split(np.arange(11.0)[:, None], 3)
-    assert [len(part) for part in parts] == [3, 4, 4]
-    assert np.concatenate(parts).ravel().tolist() == list(range(11))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 0), (0, 1), (3, 2)])
@@ -125,7 +92,6 @@ def test_leaving_out_is_computing_again(sizes):
         (lambda: kernel_distance(rows(), rows(), "fast"), "estimator is 'fast'; known: unbiased"),
         (lambda: kernel_distance(rows(1), rows()), "1 and 12 features"),
         (lambda: kernel_distance(rows(5), rows(6), "u_statistic"), "pairs item by item"),
-        (lambda: subset_distances(rows(5), rows(6), 2, 6, np.random.RandomState(0)), "size 6 of 5 and 6"),
         (lambda: leave_out(rows(2), rows(2), [(np.array([0]), np.array([0]))]), "1 and 1 features would remain"),
         (lambda: pic.pic(np.zeros((0, 4))), "no videos"),
         (lambda: pic.pic(np.zeros((3, 1)), count_first_frame=False), "no frame to count in clips of 1 frames"),

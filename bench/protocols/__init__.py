@@ -1,0 +1,1 @@
+"""The protocols themselves, a file per family."""
