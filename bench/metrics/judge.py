@@ -19,7 +19,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from bench.metrics.features import Sample
-from bench.metrics.uncertainty import LEVEL, Estimate, Interval, Settings, Units, estimate, holm, over_seeds
+from bench.metrics.power import detectable
+from bench.metrics.uncertainty import LEVEL, Estimate, Interval, Settings, Spread, Units, estimate, holm, over_seeds
 
 LOWER_IS_BETTER = {"fvd": True, "kvd": True, "pic": False}
 UNITS = {"fvd": "FVD", "kvd": "KVD", "pic": "PIC"}
@@ -33,7 +34,9 @@ class Verdict:
     """What became of one claim; effect, low, high and per_seed are of its weakest comparison.
 
     low and high hold at `level` for this one comparison; verdict rests on p_holm. p is None where no test was
-    possible.
+    possible. detectable is the smallest true effect that would have been found here in 4 of 5 repetitions, after the
+    correction over the claims decided together, detectable_alone without it (`bench.metrics.power`); None where no
+    effect would have been. spread is what they, the interval and p were made from.
     """
 
     metric: str
@@ -50,11 +53,15 @@ class Verdict:
     weakest: int  # 0: the first variant against the second, 1: the second against the third, ...
     p_holm: float | None = None
     verdict: VerdictWord = "undecided"
+    detectable: float | None = None
+    detectable_alone: float | None = None
+    spread: Spread | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As claims.json holds it (question, claim, dataset and names are added by the step)."""
-        return {**asdict(self), "per_seed": list(self.per_seed), "notes": list(self.notes)}
+        spread = self.spread.to_json() if self.spread else None
+        return {**asdict(self), "per_seed": list(self.per_seed), "notes": list(self.notes), "spread": spread}
 
 
 def judge(
@@ -109,6 +116,7 @@ def judge_order(metric: str, variants: Sequence[Sequence[Estimate]], n: int, lev
         n=n,
         unit=UNITS[metric],
         weakest=weakest,
+        spread=chosen.spread,
         notes=_notes(seeds, chosen),
     )
 
@@ -146,8 +154,15 @@ def decide(family: Sequence[Verdict], alpha: float = 1 - LEVEL) -> list[Verdict]
     Calling it again on a larger family decides anew.
     """
     adjusted = holm([one.p for one in family])
+    tests = sum(p is not None for p in adjusted)
     return [
-        replace(one, p_holm=p, verdict=_word(p, one.leans, one.seeds, alpha))
+        replace(
+            one,
+            p_holm=p,
+            verdict=_word(p, one.leans, one.seeds, alpha),
+            detectable=_detectable(one.spread, one.seeds, alpha, tests),
+            detectable_alone=_detectable(one.spread, one.seeds, alpha, 1),
+        )
         for one, p in zip(family, adjusted, strict=True)
     ]
 
@@ -155,10 +170,23 @@ def decide(family: Sequence[Verdict], alpha: float = 1 - LEVEL) -> list[Verdict]
 def decide_lines(lines: Sequence[Mapping[str, Any]], alpha: float = 1 - LEVEL) -> list[dict[str, Any]]:
     """`decide` for lines of claims.json: a question's claims on all its data sets, decided together."""
     adjusted = holm([line["p"] for line in lines])
+    tests = sum(p is not None for p in adjusted)
+    spreads = [Spread.from_json(line["spread"]) if line.get("spread") else None for line in lines]
     return [
-        {**line, "p_holm": p, "verdict": _word(p, line["leans"], line["seeds"], alpha)}
-        for line, p in zip(lines, adjusted, strict=True)
+        {
+            **line,
+            "p_holm": p,
+            "verdict": _word(p, line["leans"], line["seeds"], alpha),
+            "detectable": _detectable(spread, line["seeds"], alpha, tests),
+        }
+        for line, p, spread in zip(lines, adjusted, spreads, strict=True)
     ]
+
+
+def _detectable(spread: Spread | None, seeds: int, alpha: float, tests: int) -> float | None:
+    if spread is None or seeds < LEAST_SEEDS:
+        return None
+    return detectable(spread, alpha, tests=max(tests, 1))
 
 
 def _word(p_holm: float | None, leans: str, seeds: int, alpha: float) -> VerdictWord:

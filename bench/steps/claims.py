@@ -3,7 +3,7 @@
 Inputs: reference, and "<variant>.seed_<seed>" for each variant that a claim names and each seed (features
 artifacts). Config: protocol, dataset, question, seeds, claims [{claim, metric, better}]. Leaves claims.json,
 a list of {question, claim, metric, dataset, better, effect, low, high, level, p, p_holm, verdict, n, seeds,
-unit, per_seed, ...}; Holm's correction runs over the claims of this list (`decide_lines` of
+unit, per_seed, detectable, ...}; Holm's correction runs over the claims of this list (`decide_lines` of
 `bench.metrics.judge` decides those of several data sets together).
 """
 
@@ -19,7 +19,7 @@ from bench.metrics.uncertainty import Estimate, TooFew, Units, estimate
 from bench.protocol import Scoring
 from bench.work import Work
 
-VERSION = 1
+VERSION = 2
 
 
 def run(work: Work) -> None:
@@ -51,6 +51,9 @@ class Court:
         metric, better = claim["metric"], claim["better"]
         seeds = [one for name in better for one in self.samples[name]]
         count = min((len(one) for one in seeds), default=0)
+        if metric not in self.scoring.networks:
+            why = f"{self.scoring.name} does not score {metric}"
+            return no_verdict(metric, why, count, len(self.samples[better[0]]))
         try:
             return judge_order(metric, [self._estimates(name, metric) for name in better], count)
         except TooFew as few:
