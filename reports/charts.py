@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from reports.words import MINUS
 
-SERIES = 7  # colours of Okabe and Ito (without yellow, too pale on white); then dashes tell lines apart
+SERIES = 7  # colours of templates/plot.css; then dashes tell lines apart, hollow marks dots
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ OPTIONAL = {  # file -> what the reader misses without it
     "plan.json": "no fingerprints of steps",
     "samples/index.json": "no sample videos",
 }
+STUDY_SCHEMA = 1  # of study.json
 VERDICTS = ("holds", "fails", "undecided")
 
 
@@ -50,6 +51,11 @@ class Claim:
     per_seed: tuple[float, ...]  # the effect in each seed
     weakest: int = 0  # which neighbours of `better` the effect is of, when there are more than two
     notes: tuple[str, ...] = ()
+    # Not in every run: the smallest true effect that these videos and seeds would have shown, in `unit`, after the
+    # correction over the question's claims and without it; the protocol judged under, '' for the run's own.
+    detectable: float | None = None
+    detectable_alone: float | None = None
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Run:
     health: Json = field(default_factory=dict)
     plan: Json = field(default_factory=dict)
     samples: list[Json] = field(default_factory=list)
+    extrapolations: list[Json] = field(default_factory=list)  # FVD against the number of videos; not in every run
+    study: Json = field(default_factory=dict)  # a tally of the human study; not in every run
     absent: list[str] = field(default_factory=list)  # sentences: what is missing, what the reader loses
 
     @property
@@ -77,6 +85,24 @@ class Run:
     def worlds(self) -> tuple[str, ...]:
         """Every world that a record is of, 'tiny' before 'real'."""
         return tuple(sorted({record.world for record in self.records}, reverse=True))  # tiny before real
+
+    @property
+    def own_claims(self) -> list[Claim]:
+        """The claims as judged under the run's own protocol; other protocols may have judged them again."""
+        return [claim for claim in self.claims if claim.protocol in ("", self.protocol)]
+
+    @property
+    def trained(self) -> bool:
+        """Whether a question asks about variants of the model; else videos came from elsewhere and were scored."""
+        questions = [mapping(question) for question in mapping(self.spec.get("questions")).values()]
+        return any("overrides" in mapping(one) for q in questions for one in mapping(q.get("variants")).values())
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that the run was made under; others came later, by scoring the same videos again."""
+        scored = dict.fromkeys(record.protocol for record in self.records)
+        told = [name for name in mapping(self.spec.get("protocols")) if name in scored]
+        return next(iter([*told, *scored]), "")
 
 
 def load(folder: Path) -> Run:
@@ -96,6 +122,8 @@ def load(folder: Path) -> Run:
         health=_object(folder / "health.json"),
         plan=_object(folder / "plan.json"),
         samples=[row for row in _list(folder / "samples/index.json") if isinstance(row, dict)],
+        extrapolations=[row for _, row in _rows(folder / "extrapolation.jsonl")],
+        study=_study(folder / "study.json"),
         absent=[f"{name} is missing: {OPTIONAL[name]}." for name in missing],
     )
 
@@ -126,6 +154,9 @@ def read_claim(row: Mapping[str, object], where: str) -> Claim:
         per_seed=tuple(value for value in map(number, items(row["per_seed"])) if value is not None),
         weakest=int(number(row.get("weakest")) or 0),
         notes=tuple(map(text, items(row.get("notes")))),
+        detectable=number(row.get("detectable")),
+        detectable_alone=number(row.get("detectable_alone")),
+        protocol=text(row.get("protocol")),
     )
 
 
@@ -155,7 +186,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         return
     for index, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():
-            yield f"{path.name}:{index}", line
+            yield f"{path}:{index}", line
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Json]]:
@@ -173,11 +204,20 @@ def _parsed(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except ValueError as error:
-        raise ValueError(f"{path.name}: not JSON: {error}") from None
+        raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def _object(path: Path) -> Json:
     return mapping(_parsed(path)) if path.is_file() else {}
+
+
+def _study(path: Path) -> Json:
+    """The tally of a human study; one of another version is refused by name."""
+    found = _object(path)
+    if found and found.get("schema") != STUDY_SCHEMA:
+        came = found.get("schema")
+        raise ValueError(f"{path}: schema is {came!r}; this version reads {STUDY_SCHEMA}: tally the answers again")
+    return found
 
 
 def _list(path: Path) -> list[object]:

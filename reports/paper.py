@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from reports.load import Json, items, mapping, text
+from reports.spreadsheet import csv_text
 
 PAPER = Path(__file__).with_name("paper.yaml")
 
@@ -93,6 +94,24 @@ def paper() -> Paper:
         ),
         labels={text(row["variant"]): text(row["label"]) for row in ablation},
     )
+
+
+def published_csv() -> str:
+    """Every published number on a line: table, row, dataset or criterion, metric, value as printed, where it stands."""
+    source = paper()
+    rows = [
+        (table.title, row.label, dataset, metric, value, table.source)
+        for table in (source.comparison, source.ablation)
+        for row in table.rows
+        for (dataset, metric), value in row.values.items()
+    ]
+    study = source.user_study
+    for row in map(mapping, items(study.get("rows"))):
+        for system, value in zip(items(study.get("systems")), items(row.get("values")), strict=True):
+            rows.append(
+                (text(study["title"]), text(system), "", text(row["label"]), text(value), text(study["source"]))
+            )
+    return csv_text(("table", "row", "dataset", "metric", "published", "source"), rows)
 
 
 def _table(data: Json) -> PublishedTable:

@@ -98,7 +98,10 @@ def from_dict(data: Mapping[str, object], where: str = "record") -> Record:
     """Strict reading: ValueError names `where`, each unknown and missing key, a schema of another version."""
     if data.get("schema") != SCHEMA_VERSION:
         came = data.get("schema")
-        raise ValueError(f"{where}: schema is {came!r}; this version reads {SCHEMA_VERSION} only")
+        raise ValueError(
+            f"{where}: schema is {came!r}; this version reads {SCHEMA_VERSION} only. Another version of the bench "
+            "wrote it: rebuild the report with that one, or give the command of the run again"
+        )
     check_keys(data, tuple(DOCUMENTATION), where)
     try:
         return Record(**data)  # type: ignore[arg-type]  # __post_init__ checks every type

@@ -1,4 +1,4 @@
-"""What do the videos look like? Previews of a run -> grids for the page and moving sheets for Markdown.
+"""What do the videos look like? Previews of a run -> grids for the page.
 
 Previews are small h264 files; each becomes a data: address with its first frame as a still and its x-t slice
 (the middle row of every frame, time downwards). Nothing outside the run folder is read.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from reports.load import Json, Run, mapping, number, text
 
 BUDGET = 12_000_000  # bytes of video on the page, so that the whole file stays under 20 MB in base64
 MOST_FRAMES = 64  # of one preview
 MOST_BYTES = 2_000_000  # of one preview
-PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,11 @@ class Grid:
     frames: int
     rate: float
     notes: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the tiles, from left to right."""
+        return list(dict.fromkeys(tile.label for sample in self.samples for tile in sample.tiles))
 
 
 def grids(run: Run, labels: dict[str, str], budget: int = BUDGET) -> list[Grid]:
@@ -100,7 +102,7 @@ def _sample(run: Run, entry: Json, labels: dict[str, str], notes: list[str]) -> 
             if path.suffix == ".png":
                 tiles.append(_image_tile(name, label, path))
                 continue
-            frames, rate = _decode(path)
+            frames, rate = decode(path)
             tiles.append(_video_tile(name, label, path, frames))
             size += path.stat().st_size
         except (OSError, ValueError, av.FFmpegError) as error:
@@ -123,17 +125,21 @@ def _reason(error: Exception) -> str:
 
 def _files(run: Run, entry: Json, labels: dict[str, str]) -> list[tuple[str, Path]]:
     """(name, file): condition, real clip, then the variants in the order of the tables, then others."""
-    dataset, n = text(entry.get("dataset")), text(entry.get("n"))
-    files = {name: text(path) for name, path in mapping(entry.get("files")).items()}
-    files.setdefault("condition", f"{dataset}/condition/{n}.png")
-    files.setdefault("real", f"{dataset}/real/{n}.mp4")
+    files = files_of(entry)
     order = ["condition", "real", *labels]
     names = sorted(files, key=lambda name: order.index(name) if name in order else len(order))
-    found = [(name, _inside(run.folder, files[name])) for name in names]
+    found = [(name, inside(run.folder, files[name])) for name in names]
     return [(name, path) for name, path in found if path is not None]
 
 
-def _inside(folder: Path, given: str) -> Path | None:
+def files_of(entry: Json) -> dict[str, str]:
+    """What a line of samples/index.json names, relative to the run; the condition and the real clip where they lie."""
+    dataset, n = text(entry.get("dataset")), text(entry.get("n"))
+    usual = {"condition": f"{dataset}/condition/{n}.png", "real": f"{dataset}/real/{n}.mp4"}
+    return usual | {name: text(path) for name, path in mapping(entry.get("files")).items()}
+
+
+def inside(folder: Path, given: str) -> Path | None:
     """The preview's file, from the run folder or its samples folder; never one outside of them."""
     for base in (folder, folder / "samples"):
         path = (base / given).resolve()
@@ -142,7 +148,7 @@ def _inside(folder: Path, given: str) -> Path | None:
     return None
 
 
-def _decode(path: Path) -> tuple[list[Image.Image], float]:
+def decode(path: Path) -> tuple[list[Image.Image], float]:
     """All frames as RGB and frames per second. ValueError, OSError or an FFmpeg error for a bad file."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES} bytes")
@@ -160,11 +166,18 @@ def _decode(path: Path) -> tuple[list[Image.Image], float]:
 
 def _video_tile(name: str, label: str, path: Path, frames: list[Image.Image]) -> Tile:
     width, height = frames[0].size
+    rows = middle_rows(frames)
+    video = _data("video/mp4", path.read_bytes())
+    return Tile(name, label, video, _jpeg(frames[0]), _png(rows), width, height, tuple(frames))
+
+
+def middle_rows(frames: Sequence[Image.Image]) -> Image.Image:
+    """The x-t slice (T rows): the middle row of each frame, time downwards."""
+    width, height = frames[0].size
     rows = Image.new("RGB", (width, len(frames)))
     for t, frame in enumerate(frames):
         rows.paste(frame.crop((0, height // 2, width, height // 2 + 1)), (0, t))
-    video = _data("video/mp4", path.read_bytes())
-    return Tile(name, label, video, _jpeg(frames[0]), _png(rows), width, height, tuple(frames))
+    return rows
 
 
 def _image_tile(name: str, label: str, path: Path) -> Tile:
@@ -187,45 +200,3 @@ def _png(image: Image.Image) -> str:
     out = io.BytesIO()
     image.save(out, "PNG")
     return _data("image/png", out.getvalue())
-
-
-def sheet(grid: Grid, path: Path, tile: int = 96, most: int = 4) -> Path | None:
-    """Writes a moving GIF: a row per condition (at most `most`), a column per variant, names above."""
-    names = list(dict.fromkeys((t.name, t.label) for sample in grid.samples for t in sample.tiles))
-    samples = grid.samples[:most]
-    if not samples or not names:
-        return None
-    pictures = [_sheet_frame(samples, names, t, tile) for t in range(max(grid.frames, 1))]
-    moving = [picture.quantize(128, method=Image.Quantize.FASTOCTREE) for picture in pictures]
-    moving[0].save(path, save_all=True, append_images=moving[1:], loop=0, duration=round(1000 / grid.rate))
-    return path
-
-
-def _sheet_frame(samples: Sequence[Sample], names: list[tuple[str, str]], t: int, tile: int) -> Image.Image:
-    gap, head = 4, 18
-    size = (len(names) * (tile + gap) - gap, head + len(samples) * (tile + gap) - gap)
-    picture = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(picture), _font(11)
-    for column, (name, label) in enumerate(names):
-        left = column * (tile + gap)
-        draw.text((left + tile / 2, head / 2), label, fill=INK, font=font, anchor="mm")
-        for row, sample in enumerate(samples):
-            shown = next((x for x in sample.tiles if x.name == name), None)
-            if shown is not None and shown.frames:
-                frame = shown.frames[min(t, len(shown.frames) - 1)]
-                picture.paste(_fit(frame, tile), (left, head + row * (tile + gap)))
-    return picture
-
-
-def _fit(image: Image.Image, tile: int) -> Image.Image:
-    scale = tile / max(image.size)
-    size = (max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale)))
-    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans as matplotlib ships it (it has λ); Pillow's own where that is missing."""
-    spec = find_spec("matplotlib")
-    folder = Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
-    path = folder / "mpl-data/fonts/ttf/DejaVuSans.ttf" if folder else None
-    return ImageFont.truetype(str(path), size) if path and path.is_file() else ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""What came out, in words? Three sentences, the state of the data, and each claim as a reader meets it.
+"""What was asked, and what came out? A few sentences for the top of the page.
 
 Everything is computed from the run's records and claims; nothing is written by hand.
 """
@@ -6,66 +6,17 @@ Everything is computed from the run's records and claims; nothing is written by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reports import words
-from reports.charts import Panel
-from reports.figures import forest
-from reports.load import Claim, Run, items, mapping, number, text
-from reports.paper import PublishedClaim, paper
-from reports.tables import FULL, Cell, Table
+from reports.cells import FULL, Cell, Table
+from reports.load import Claim, Run, mapping, text
+from reports.verdicts import effect, order
 
-
-@dataclass(frozen=True)
-class Judged:
-    """A claim on one dataset with its plot and its numbers in words."""
-
-    claim: Claim
-    plot: Panel
-    effect: str
-    interval: str
-    p: str
-    seeds: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A claim with its verdicts, dataset by dataset, and what the paper printed for it."""
-
-    claim: str
-    metric: str
-    order: str  # "DynamiCrafter before w/o ctx"
-    published: str
-    judged: tuple[Judged, ...]
-
-
-@dataclass(frozen=True)
-class QuestionClaims:
-    """A question of the run with the sentences judged under it."""
-
-    name: str
-    question: str
-    source: str
-    sentences: tuple[Sentence, ...]
-
-
-@dataclass(frozen=True)
-class Health:
-    """Counts with the lines behind them: (what, how many, lines). `fine` when nothing is wrong.
-
-    `whole` are the notes on the run as a whole (plain text in health.json); `notes` are those on single videos
-    and on files that the run lacks.
-    """
-
-    lines: tuple[tuple[str, int, tuple[str, ...]], ...]
-    whole: tuple[str, ...]
-    notes: tuple[str, ...]
-    alive: tuple[tuple[str, str, str, bool], ...]  # check, value, target, reached
-
-    @property
-    def fine(self) -> bool:
-        return not any(number for _, number, _ in self.lines)
+BESIDE = {
+    "real": "real against real",
+    "reconstruction": "autoencoder alone",
+    "static": "static repeat of the input",
+}
 
 
 def world_words(run: Run) -> str:
@@ -77,7 +28,17 @@ def counts(run: Run) -> tuple[str, str]:
     """(samples, training seeds) in words."""
     n = words.spread(record.n for record in run.records if record.role == "variant")
     seeds = {record.seed for record in run.records if record.role == "variant" and record.seed is not None}
-    return f"{n} videos per variant and dataset", words.count(len(seeds), "training seed")
+    return f"{n} videos per variant and dataset", words.count(len(seeds), "training seed") if seeds else words.NO_SEED
+
+
+def asked(run: Run) -> list[tuple[str, str]]:
+    """(question, name and source) of everything that the run was asked."""
+    found = []
+    for name, question in mapping(run.spec.get("questions")).items():
+        about = mapping(question)
+        source = f"; {about['source']}" if about.get("source") else ""
+        found.append((text(about.get("question")) or name, f"{name}{source}"))
+    return found
 
 
 def outcome(run: Run, tables: Sequence[Table]) -> list[str]:
@@ -87,14 +48,16 @@ def outcome(run: Run, tables: Sequence[Table]) -> list[str]:
 
 def _verdicts(run: Run) -> str:
     n, seeds = counts(run)
-    if not run.claims:
+    claims = run.own_claims
+    if not claims:
         return f"No claim of the paper was judged in this run ({n}, {seeds})."
-    sentences = {(c.question, c.claim, c.metric) for c in run.claims}
-    tally = {verdict: sum(c.verdict == verdict for c in run.claims) for verdict in words.VERDICTS}
-    where = words.listed([words.dataset_name(d) for d in dict.fromkeys(c.dataset for c in run.claims)])
+    sentences = {(c.question, c.claim, c.metric) for c in claims}
+    tally = {verdict: sum(c.verdict == verdict for c in claims) for verdict in words.VERDICTS}
+    where = words.listed([words.dataset_name(d) for d in dict.fromkeys(c.dataset for c in claims)])
+    where = f"its stand-ins for {where}" if run.worlds == ("tiny",) else where
     return (
         f"In {world_words(run)}, {words.count(len(sentences), 'claim')} of the paper came to "
-        f"{words.count(len(run.claims), 'verdict')} on {where}: {tally['holds']} hold, {tally['fails']} "
+        f"{words.count(len(claims), 'verdict')} on {where}: {tally['holds']} hold, {tally['fails']} "
         f"fail and {tally['undecided']} stay undecided, with {n} and {seeds}."
     )
 
@@ -102,13 +65,13 @@ def _verdicts(run: Run) -> str:
 def _clearest(run: Run) -> str:
     parts = []
     for verdict, opening in (("holds", "Clearest support"), ("fails", "clearest contradiction")):
-        found = [c for c in run.claims if c.verdict == verdict]
+        found = [c for c in run.own_claims if c.verdict == verdict]
         if found:
             best = max(found, key=_clarity)
-            where, order = words.dataset_name(best.dataset), _order(run, best.better)
-            parts.append(f"{opening}: “{best.claim}” ({order}) on {where}, {_effect(best)}")
+            said = f"“{best.claim}”, that is {order(run, best.better)} in {words.metric_name(best.metric)}"
+            parts.append(f"{opening}: {said}, on {words.dataset_name(best.dataset)}, {effect(best)}")
     if not parts:
-        return "No claim is decided either way." if run.claims else "Without verdicts, read the intervals below."
+        return "No claim is decided either way." if run.own_claims else "Without verdicts, read the intervals below."
     joined = "; ".join(parts) + "."
     return joined[0].upper() + joined[1:]
 
@@ -118,20 +81,6 @@ def _clarity(claim: Claim) -> float:
     if claim.effect is None or claim.low is None or claim.high is None or claim.high <= claim.low:
         return 0.0
     return abs(claim.effect) / ((claim.high - claim.low) / 2)
-
-
-def _digits(claim: Claim) -> int:
-    ends = [value for value in (claim.effect, claim.low, claim.high) if value is not None]
-    widths = [(claim.high - claim.low) / 2] if claim.low is not None and claim.high is not None else []
-    return words.places(ends, widths)
-
-
-def _effect(claim: Claim) -> str:
-    digits = _digits(claim)
-    return (
-        f"{words.metric_name(claim.metric)} effect {words.signed(claim.effect, digits)} "
-        f"{words.bracket(claim.low, claim.high, digits)}"
-    ).strip()
 
 
 def _full_model(tables: Sequence[Table]) -> str:
@@ -148,120 +97,16 @@ def _full_model(tables: Sequence[Table]) -> str:
             continue
         beside = [
             f"{label} {words.decimal(c.value, column.digits)}"
-            for name, label in _BESIDE.items()
+            for name, label in BESIDE.items()
             if name in rows and (c := rows[name].cells[index]) is not None
         ]
         said = f" ({'; '.join(beside)})" if beside else ""
-        parts.append(f"{_cell(cell, column.digits)} on {words.dataset_name(column.dataset)}{said}")
+        features = f" ({column.features})" if len({c.features for c in table.columns if c.metric == "fvd"}) > 1 else ""
+        parts.append(f"{_cell(cell, column.digits)}{features} on {words.dataset_name(column.dataset)}{said}")
     if not parts:
         return f"For {full.label} the run holds no FVD."
-    return f"{full.label} itself reaches an FVD of {words.listed(parts)}."
-
-
-_BESIDE = {
-    "real": "real against real",
-    "reconstruction": "autoencoder alone",
-    "static": "static repeat of the input",
-}
+    return f"{full.label} itself reaches an FVD (lower is better) of {words.listed(parts)}."
 
 
 def _cell(cell: Cell, digits: int) -> str:
     return f"{words.decimal(cell.value, digits)} {words.bracket(cell.low, cell.high, digits)}".strip()
-
-
-def claims_by_question(run: Run) -> list[QuestionClaims]:
-    """Claims in the order of the run, grouped by question and sentence."""
-    found: dict[str, dict[tuple[str, str, tuple[str, ...]], list[Claim]]] = {}
-    for claim in run.claims:
-        found.setdefault(claim.question, {}).setdefault((claim.claim, claim.metric, claim.better), []).append(claim)
-    questions = mapping(run.spec.get("questions"))
-    made = []
-    for name, sentences in found.items():
-        about = mapping(questions.get(name))
-        made.append(
-            QuestionClaims(
-                name,
-                text(about.get("question")) or name,
-                text(about.get("source")),
-                tuple(_sentence(run, *key, claims) for key, claims in sentences.items()),
-            )
-        )
-    return made
-
-
-def _sentence(run: Run, claim: str, metric: str, better: tuple[str, ...], judged: list[Claim]) -> Sentence:
-    verdicts = tuple(_judged(run, one) for one in judged)
-    return Sentence(claim, metric, _order(run, better), published_words(metric, better), verdicts)
-
-
-def _order(run: Run, better: Sequence[str]) -> str:
-    """'DynamiCrafter before w/o ctx'."""
-    labels = {r.variant: r.label for r in run.records}
-    return " before ".join(labels.get(name, name) for name in better)
-
-
-def published_words(metric: str, better: Sequence[str]) -> str:
-    """'234.66 before 372.80 on MSR-VTT': the paper's numbers for a claim; '' where it printed none."""
-    source = paper()
-    values = [source.ablation.value(source.labels.get(name, ""), "msrvtt", metric) for name in better]
-    return f"{' before '.join(v for v in values if v)} on MSR-VTT" if values and all(values) else ""
-
-
-def _judged(run: Run, claim: Claim) -> Judged:
-    digits, notes = _digits(claim), claim.notes
-    if len(claim.better) > 2:
-        pair = claim.better[claim.weakest : claim.weakest + 2]
-        notes = (f"effect of the weakest step: {_order(run, pair)}", *notes)
-    return Judged(
-        claim,
-        forest(run.claims, claim),
-        words.signed(claim.effect, digits),
-        words.bracket(claim.low, claim.high, digits),
-        words.p_value(claim.p_holm),
-        ", ".join(words.signed(value, digits) for value in claim.per_seed),
-        notes,
-    )
-
-
-def untested(run: Run) -> list[PublishedClaim]:
-    """Claims of the paper's table that no claim of this run answers."""
-    tested = {(claim.metric, claim.better) for claim in run.claims}
-    return [claim for claim in paper().claims if (claim.metric, claim.better) not in tested]
-
-
-def health(run: Run) -> Health:
-    """What was damaged, missing, set aside or not comparable, and whether the world is alive."""
-    wanted = (
-        ("damaged", "damaged"),
-        ("missing", "missing"),
-        ("set_aside", "set aside"),
-        ("not_comparable", "not comparable"),
-    )
-    lines = []
-    for key, name in wanted:
-        found = [words.item_words(item) for item in items(run.health.get(key))]
-        if key == "not_comparable" and not found:
-            found = _not_comparable(run)
-        lines.append((name, len(found), tuple(found)))
-    alive = tuple(_alive(mapping(check)) for check in items(run.health.get("alive")))
-    found_notes = items(run.health.get("notes"))
-    whole = tuple(dict.fromkeys(note for note in found_notes if isinstance(note, str)))
-    notes = tuple(words.item_words(note) for note in found_notes if not isinstance(note, str))
-    return Health(tuple(lines), whole, notes + tuple(run.absent), alive)
-
-
-def _not_comparable(run: Run) -> list[str]:
-    keys = dict.fromkeys((r.dataset, r.metric, r.features) for r in run.records if not r.comparable)
-    return [f"{words.dataset_name(d)}: {words.metric_name(m)} ({f})" for d, m, f in keys]
-
-
-def _alive(check: dict[str, object]) -> tuple[str, str, str, bool]:
-    said = text(check.get("words")) or text(check.get("check"))
-    return said, _value(check.get("value")), _value(check.get("target")), check.get("reached") is True
-
-
-def _value(value: object) -> str:
-    plain = number(value)
-    return (
-        words.DASH if value is None else f"{plain:.3g}".replace("-", words.MINUS) if plain is not None else text(value)
-    )

@@ -25,10 +25,69 @@ TINY_WORLD = (  # said wherever its numbers are
     "which parts of the method matter there, and can be compared with each other, never with numbers from real "
     "videos."
 )
+BASELINES_TITLE = "Baselines, made from real clips without a model"
 INTERVALS_COVER = "What the intervals cover"
 WHOLE_RUN = "Notes on the whole run, its data, seeds and intervals"
-DAGGER = "† fewer videos than the protocol requires: not comparable with numbers of the full protocol."
+DAGGER = "† not comparable with other numbers of this protocol: the notes say why."
 NOT_ALIVE = "This run holds no check of whether its models move and look at their input."
+FINE = "No video was reported damaged, missing, set aside or not comparable."
+ALIVE = (
+    "A comparison means something only when the models move and look at their input. Targets were fixed before the run."
+)
+INTERVAL = (
+    "Numbers in brackets: where the expected score at this number of videos lies, with the stated coverage. An "
+    "interval over training seeds and videos is about the recipe, one over videos alone about this trained model."
+)
+SEED = (
+    "Fixes every random draw of one training. Each variant is trained once per seed: how far its numbers lie apart "
+    "says how much of a difference is luck."
+)
+PROTOCOL = (
+    "Every choice between a model and a number: which videos and frames, sizes, networks, formulas. Its fields are "
+    "under “To repeat it”; numbers of different protocols, feature networks or worlds never share a column."
+)
+CLAIMS = (
+    "Each effect is the difference between neighbours in the sentence’s order, counted so that right of zero speaks "
+    "for the sentence. Its interval covers training seeds and videos, paired between the variants; p is corrected "
+    "(Holm) within a question. All effects of one metric share an axis, an arrow points beyond it; small dots are "
+    "single seeds."
+)
+DETECTABLE = (
+    "“Would have been seen if larger than”: the smallest true effect that these videos and seeds find four times out "
+    "of five, after the correction. An undecided claim whose effect is far below it could not have been decided here."
+)
+AGAIN = "The same claims under other protocols, on the same videos: verdict and effect"
+OTHER_PROTOCOLS = "The same videos under other protocols"
+SAMPLES = (
+    "Each row is one input image and prompt under every variant, first training seed, nothing picked by hand. The x–t "
+    "slice shows the middle line of every frame, time running downwards: slanted streaks are motion, vertical ones "
+    "stillness."
+)
+COSTS = "A reused step counts with what it cost when it was made."
+REPEAT = (
+    "This command, given in the root of the repository after make setup, with the commit, weights and data named "
+    "below, on the same kind of machine, makes the same records again; times and memory will differ."
+)
+CITE = (
+    "Name the world, the protocol, the number of videos and the features with every number, and cite the paper and the "
+    "metrics."
+)
+STUDY_KINDS = {"pick": "picked as the best: the row sums to 100", "judge": "each judged on its own"}
+OVERVIEW = ("Run", "World", "Protocol", "Scored", "Seeds", "Verdicts")
+NO_SEED = "no training seed: videos as they came"
+NO_CLAIM = "No claim was judged in this run. Claims need at least three training seeds of each variant they name."
+NO_RECORD = "The run holds no record."
+NOT_ASKED = "The run does not say which questions it was asked."
+NO_STUDY = (
+    "No one has been asked about the videos of this run. A blind study: python -m bench study make RUN --out DIR, then "
+    "study tally."
+)
+NOT_SHOWN = ", not in the picture"
+NO_SAMPLES = "The run left no sample videos."
+NO_CURVES = "The run left no training curves."
+NO_COSTS = "The run left no costs."
+NO_ENVIRONMENT = "The run did not leave its environment."
+NO_PROTOCOL = "The run did not leave its protocols in words."
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -38,8 +97,8 @@ def dataset_name(dataset: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """'fvd' -> 'FVD'."""
-    return metric.upper()
+    """'fvd' -> 'FVD', 'motion' -> 'Motion'."""
+    return metric.upper() if len(metric) <= 4 else metric.capitalize()
 
 
 def arrow(metric: str) -> str:
@@ -115,6 +174,14 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def listed(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def tally(verdicts: Sequence[str]) -> str:
+    """'2 hold, 0 fail, 6 undecided'; 'none judged' without any."""
+    if not verdicts:
+        return "none judged"
+    hold, fail, open_ = (sum(one == word for one in verdicts) for word in VERDICTS)
+    return f"{hold} hold, {fail} fail, {open_} undecided"
 
 
 def untested(number: int) -> str:

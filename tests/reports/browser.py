@@ -128,6 +128,11 @@ class Browser:
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.05)
 
+    def downloads(self, folder: Path) -> None:
+        """Lets the page save files, into this folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
     def press(self, key: str, code: int) -> None:
         """A key of the keyboard, down and up, on what has the focus."""
         for kind in ("rawKeyDown", "keyUp"):

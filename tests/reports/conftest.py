@@ -6,6 +6,7 @@ import pytest
 
 from reports.load import Run, load
 from reports.render import render
+from tests.fixtures.run_extras import enrich
 from tests.fixtures.run_folder import write_run
 
 
@@ -13,6 +14,14 @@ from tests.fixtures.run_folder import write_run
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine variants, two datasets, three seeds, a hostile caption; rendered: report.html is in it."""
     folder = write_run(tmp_path_factory.mktemp("runs") / "fake")
+    render(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with other protocols, other metrics, FVD against N and a user study besides; rendered."""
+    folder = enrich(write_run(tmp_path_factory.mktemp("rich") / "fake"))
     render(folder)
     return folder
 

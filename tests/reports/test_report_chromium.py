@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageStat
 
+from tests.reports.axe import faults, needs_axe
 from tests.reports.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(
@@ -108,6 +109,22 @@ def test_every_width_and_scheme_fits_and_has_its_colours(browser, run_folder, tm
     with Image.open(browser.picture(tmp_path / "shot.png")) as shot:
         median = ImageStat.Stat(shot.convert("L")).median[0]
     assert shot.size == (width, 900) and (median < 40 if dark else median > 240)
+
+
+@needs_axe
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_axe_finds_no_grave_fault(browser, rich, width, dark):
+    browser.open(rich / "report.html", width, 900, dark)
+    browser.value("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert faults(browser) == []
+
+
+@needs_axe
+def test_axe_finds_a_fault_that_is_put_in(browser):
+    browser.value(
+        "document.querySelector('header').append(new Image()); document.querySelector('h1').style.color = '#ddd'"
+    )
+    assert {fault.split()[0] for fault in faults(browser, "'header'")} == {"image-alt", "color-contrast"}
 
 
 def test_nothing_went_wrong_and_nothing_was_asked_of_the_network(browser):

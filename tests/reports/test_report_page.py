@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from reports import story, words
+from reports import verdicts, words
+from reports.health import health
 from reports.load import load
-from reports.render import escape_markdown, render
-from reports.samples import grids, sheet
+from reports.render import render
+from reports.samples import grids
+from reports.sheets import sheet
 from reports.tables import ablation_tables
+from reports.templating import escape_markdown
 from tests.fixtures.run_folder import HOSTILE, FakeRun, write_run
 
 
@@ -101,12 +104,11 @@ def test_tables_show_the_records_and_markdown_shows_the_same(run, parsed, twin):
     shown = {row[0]: row[1:] for row in parsed.rows if len(row) == 9}
     lines = {
         line.split(" | ")[0].strip("| ").replace("\\", ""): line
-        for line in reversed(twin.split("\n"))  # the first of a name wins
+        for line in reversed(twin[twin.index("## The paper’s tables") :].split("\n"))  # the first of a name wins
         if line.startswith("| ")
     }
     for row in table.rows:
-        name = row.label + (" (baseline)" if row.role == "baseline" else "")
-        plain = lines[name].replace("\\", "").replace("*", "")
+        plain = lines[row.label].replace("\\", "").replace("*", "")
         for column, cell, html in zip(table.columns, row.cells, shown[row.label], strict=False):
             value = words.decimal(cell.value, column.digits)
             interval = words.bracket(cell.low, cell.high, column.digits)
@@ -133,10 +135,11 @@ def test_claims_say_verdict_effect_interval_and_p(run, page, twin):
 
 def test_markdown_images_are_there_and_are_pictures(run_folder, twin):
     named = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", twin)
-    assert len(named) == 8 and all((run_folder / name).is_file() for name in named)
+    assert len(named) == 10 and all((run_folder / name).is_file() for name in named)
     for name in named:
         head = (run_folder / name).read_bytes()[:200]
-        assert head.lstrip().startswith(b"<svg") if name.endswith(".svg") else head.startswith(b"GIF8")
+        start = {".svg": b"<svg", ".gif": b"GIF8", ".png": b"\x89PNG"}[Path(name).suffix]
+        assert head.lstrip().startswith(start), name
     assert "http" not in re.sub(r'xmlns="[^"]+"', "", (run_folder / named[0]).read_text())
 
 
@@ -197,7 +200,7 @@ def test_no_record_at_all_is_a_report_too(tmp_path):
 def test_too_few_videos_are_marked(tmp_path):
     few = write_run(tmp_path, FakeRun(variants=("full", "no_ctx"), n=8, samples=0))
     text = render(few).html.read_text(encoding="utf-8")
-    assert "not comparable with numbers of the full protocol" in text and "8 videos; the protocol requires 192." in text
+    assert words.DAGGER in text and "8 videos; the protocol requires 192." in text
     assert "UCF-101: FVD (tiny-i3d)" in text
 
 
@@ -221,12 +224,13 @@ def test_markdown_is_as_honest_as_the_page(tmp_path):
     page = unescape(made.html.read_text(encoding="utf-8"))
     twin = unescape(made.markdown.read_text(encoding="utf-8")).replace("\\", "")
     run = load(folder)
-    table, missing = ablation_tables(run)[0], [claim.sentence for claim in story.untested(run)]
+    table, missing = ablation_tables(run)[0], [claim.sentence for claim in verdicts.untested(run)]
     assert table.intervals and missing and table.notes == ("one seed diverged",)
     said = (words.TINY_WORLD, words.DAGGER, words.INTERVALS_COVER, words.untested(len(missing)), "<sup>1</sup>")
-    for sentence in (*said, *table.intervals, *missing, *table.general):
+    for sentence in (*said, *table.told_intervals, *missing, *table.general):
         assert sentence in page and sentence in twin, sentence
-    row = next(line for line in twin.split("\n") if line.startswith("| w/o ctx"))
+    tables = twin[twin.index("## The paper’s tables") :]
+    row = next(line for line in tables.split("\n") if line.startswith("| w/o ctx"))
     assert row.count("<sup>1</sup>") == 1 and "†<sup>1</sup> [" in row and "<sup>1</sup> one seed diverged" in twin
 
 
@@ -245,7 +249,7 @@ def test_notes_on_the_whole_run_stand_unfolded_by_the_tables(tmp_path):
         before = text[: text.index(note)]
         assert before.count("<details") == before.count("</details>")
         assert before.rindex(words.WHOLE_RUN) > before.rindex("The paper’s tables")
-    assert story.health(load(folder)).notes[:2] == ("v0: looped", "v1: looped")
+    assert health(load(folder)).notes[:2] == ("v0: looped", "v1: looped")
 
 
 def test_several_runs_become_chapters_of_one_page(run_folder, tmp_path):

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from reports.export import CSV_HEAD, table_csv
 from reports.load import Claim, Run
 from reports.paper import paper
 from reports.record import Record
-from reports.tables import CSV_HEAD, ablation_tables, comparison_table, table_csv
+from reports.tables import ablation_tables, comparison_table, extra_tables
 from tests.fixtures.run_folder import FakeRun, records
 
 
@@ -114,8 +115,40 @@ def test_a_paired_claim_can_set_two_apart(run):
 def test_higher_is_better_for_pic(run):
     fvd = small(run, a=(10, 9, 11), b=(20, 19, 21))
     pic = replace(fvd, records=[replace(r, metric="pic") for r in fvd.records])
-    unknown = replace(fvd, records=[replace(r, metric="motion") for r in fvd.records])
-    assert marks(pic) == {"a": "", "b": "best"} and marks(unknown) == {"a": "", "b": ""}
+    assert marks(pic) == {"a": "", "b": "best"}
+
+
+def test_other_metrics_stand_apart_and_none_is_best(run):
+    fvd = small(run, a=(10, 9, 11), b=(20, 19, 21))
+    both = replace(fvd, records=[*fvd.records, *(replace(r, metric="motion", features="frames") for r in fvd.records)])
+    assert [c.metric for t in ablation_tables(both) for c in t.columns] == ["fvd"]
+    (extra,) = extra_tables(both)
+    assert [c.head for c in extra.columns] == ["Motion (frames)"] and extra.published == ()
+    assert [row.cells[0].mark for row in extra.rows] == ["", ""] and extra.rows[0].cells[0].value == 10
+
+
+def test_a_claim_marks_only_the_table_of_its_own_protocol(run):
+    own = small(run, a=(10, 5, 19), b=(20, 15, 25))
+    other = [replace(r, protocol="cd-fvd/v1") for r in own.records]
+    claim = Claim(
+        question="q", claim="a is better", metric="fvd", dataset="ucf101", better=("a", "b"), effect=10,
+        low=5, high=15, level=0.95, p=0.001, p_holm=0.001, verdict="holds", n=9, seeds=3, unit="FVD",
+        per_seed=(),
+    )  # fmt: skip
+
+    def best(claim: Claim) -> list[str]:
+        tables = ablation_tables(replace(own, records=[*own.records, *other], claims=[claim]))
+        return [t.protocol for t in tables if any(c.mark for c in t.cells)]
+
+    assert best(claim) == [own.records[0].protocol] and best(replace(claim, protocol="cd-fvd/v1")) == ["cd-fvd/v1"]
+
+
+def test_the_runs_own_protocol_leads_whatever_is_larger(run):
+    more = [replace(r, protocol=name) for name in ("a/v1", "b/v1") for r in run.records]
+    few = [r for r in run.records if r.variant in ("full", "no_ctx")]
+    mixed = replace(run, records=[*more, *few])
+    assert [t.protocol for t in ablation_tables(mixed)] == ["tiny/v1", "a/v1", "b/v1"]
+    assert next(t.protocol for t in ablation_tables(replace(mixed, spec={}))) == "a/v1"
 
 
 @pytest.mark.parametrize("change", [{"world": "real"}, {"protocol": "stylegan-v/v1"}])

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from reports import story, words
+from reports import story, verdicts, words
 from reports.charts import Scale, bulk, round_ticks, running_mean, thin
 from reports.curves import curve_figures, curves, lambda_figure
-from reports.figures import forest
+from reports.forest import forest
 from reports.load import Run, load
 from reports.tables import ablation_tables
 
@@ -76,8 +76,8 @@ def test_curves_are_thinned_and_smoothed_without_moving_their_ends():
 def test_three_sentences_from_the_records(run):
     first, second, third = story.outcome(run, ablation_tables(run))
     assert first == (
-        "In the tiny world, 8 claims of the paper came to 16 verdicts on UCF-101 and MSR-VTT: 4 hold, 4 fail "
-        "and 8 stay undecided, with 192 videos per variant and dataset and 3 training seeds."
+        "In the tiny world, 8 claims of the paper came to 16 verdicts on its stand-ins for UCF-101 and MSR-VTT: 4 "
+        "hold, 4 fail and 8 stay undecided, with 192 videos per variant and dataset and 3 training seeds."
     )
     assert "Training on the first frame only makes videos worse" in second and "(sic)" in second
     table = ablation_tables(run)[0]
@@ -95,21 +95,24 @@ def test_a_run_without_claims_or_models_says_so(run):
 
 
 def test_claims_come_with_the_papers_numbers_and_the_untested_are_named(run):
-    by_name = {q.name: q for q in story.claims_by_question(run)}
+    by_name = {q.name: q for q in verdicts.claims_by_question(run)}
     without = by_name["dual_stream"].sentences[0]
     assert (without.order, without.published) == (
-        "DynamiCrafter before w/o ctx",
-        "234.66 before 372.80 on MSR-VTT",
+        "DynamiCrafter better than w/o ctx",
+        "234.66 against 372.80 on MSR-VTT",
     )
     assert [j.claim.dataset for j in without.judged] == ["ucf101", "msrvtt"]
-    assert len(story.untested(run)) == 5
+    assert len(verdicts.untested(run)) == 5
 
 
 def test_a_claim_about_three_says_which_step_its_effect_is_of(run):
     three = replace(run.claims[0], better=("no_vdg", "full", "no_ctx"), weakest=1, notes=("2 training seeds",))
-    judged = story.claims_by_question(replace(run, claims=[three]))[0].sentences[0]
-    assert judged.order == "w/o VDG before DynamiCrafter before w/o ctx"
-    assert judged.judged[0].notes == ("effect of the weakest step: DynamiCrafter before w/o ctx", "2 training seeds")
+    judged = verdicts.claims_by_question(replace(run, claims=[three]))[0].sentences[0]
+    assert judged.order == "w/o VDG better than DynamiCrafter better than w/o ctx"
+    assert judged.judged[0].notes == (
+        "effect of the weakest step: DynamiCrafter better than w/o ctx",
+        "2 training seeds",
+    )
 
 
 def test_an_effect_beyond_the_axis_is_an_arrow_and_others_lie_on_their_side(run):
