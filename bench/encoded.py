@@ -1,7 +1,8 @@
 """An encoded data set: what the frozen networks say of every clip, computed once and read by every step after.
 
-Shapes: N clips, T frames, h x w latent sites, M image tokens of E channels, L text positions of D channels. Latents
-are the moments of the autoencoder's posterior, times its scale factor.
+Shapes: N clips, T frames (F of them with tokens: all for training, the first alone for sampling), h x w latent
+sites, M image tokens of E channels, L text positions of D channels. Latents are the moments of the autoencoder's
+posterior, times its scale factor.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Encoded:
 
     mean: Tensor  # (N, 4, T, h, w) scaled latents
     std: Tensor  # (N, 4, T, h, w) of the posterior, scaled
-    image_tokens: Tensor  # (N, T, M, E) float16, of every frame
+    image_tokens: Tensor  # (N, F, M, E) float16
     text: Tensor  # (N, L, D) float16
-    fs: Tensor  # (N,) int64 frame stride
+    fs: Tensor  # (N,) int64 frame stride or frames per second
     null_text: Tensor  # (1, L, D) of the empty prompt
     null_image_tokens: Tensor  # (1, M, E) of a grey image (zeros in [-1, 1])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.graph import Step, path_costs
 from bench.progress import duration
+from bench.sources import EVALUATION, missing
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _training(prepared: Prepared, done: set[str]) -> str:
         for t in stages
         if t.step is None and not isinstance(t.source, Step)
     )
-    return "\n".join([_table(rows), *shipped])
+    return "\n".join([_table(rows), *shipped]) if len(rows) > 1 or shipped else "Nothing is trained."
 
 
 def _sharing(prepared: Prepared) -> str:
@@ -115,12 +116,15 @@ def _sources(prepared: Prepared) -> list[str]:
         f"Data {role}: {own.root} ({own.catalog}, content {own.content[:12]})"
         for role, own in plan.sources.data.items()
     ]
-    kept = [role for role in ("train", *plan.evaluation) if role not in plan.sources.data]
-    if kept:
+    used = (*(("train",) if plan.train_clips else ()), *plan.evaluation)
+    kept = [role for role in used if role not in plan.sources.data]
+    if kept and plan.profile.world is not None:
         found.append(f"Data {', '.join(kept)}: the procedural world")
-    found += [
-        f"Not there yet: weights '{file.digest.partition(':')[2]}' ({file.path})" for file in plan.graph.missing_files()
-    ]
+    left_out = [role for role in EVALUATION if role not in plan.evaluation]
+    if left_out:
+        found.append(f"Data {', '.join(left_out)}: not given, not evaluated (--data {left_out[0]}=DIR)")
+    found += [f"{q}.{v}: {note}" for (q, v), notes in plan.notes.items() for note in notes]
+    found += [f"Not there yet: {line}" for line in missing(plan.graph.missing_files())]
     return ["\n".join(found)]
 
 

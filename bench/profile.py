@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bench.errors import UsageError, known
-from bench.strict import Document, Strict, read, validate
+from bench.strict import Document, Strict, read, shown, validate
 from bench.variants import Budget
 from models.config import GuidanceKind, ModelConfig, SamplerConfig, Spacing
 
@@ -27,6 +27,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Caption = Literal["class_name", "first", "random", "none"]
 Start = Literal["random", "first", "center"]
 TooShort = Literal["set_aside", "loop", "nearest_stride"]
+Precision = Literal["float32", "bf16", "fp16"]  # of a network's arithmetic on a GPU; a CPU computes in float32
 
 
 class World(Strict):
@@ -106,7 +107,8 @@ class Stages(Strict):
     warmup: Whole = 0
     final_rate: Fraction = 1.0  # share of the learning rate left at a stage's last step, reached linearly
     clip_norm: Positive = 1.0
-    uncond_prob: Fraction = 0.05
+    uncond_prob: Annotated[float, Field(ge=0, le=1 / 3)] = 0.05  # of each of three cases: see models/losses.py
+    precision: Literal["float32", "bf16"] = "float32"  # fp16 would need its gradients rescaled
     log_every: Count = 10
     checkpoint_every: Count = 50
 
@@ -125,7 +127,7 @@ class Stages(Strict):
 
 
 class Sampling(Strict):
-    """SamplerConfig, and how many clips are drawn at once (a fixed shape: it changes the last bits)."""
+    """SamplerConfig, and how many clips are drawn between two saves (`batch`, which changes nothing else)."""
 
     steps: Count
     spacing: Spacing
@@ -148,6 +150,17 @@ class Sampling(Strict):
         return SamplerConfig(**self.model_dump(exclude={"batch"}))
 
 
+class Rate(Strict):
+    """What the model is told of a clip's speed: its frame stride, or frames per second (the models of 512 and 1024).
+
+    `evaluation`: "clip" is what the real clip has (its stride; floor(source fps / stride), as the official loader),
+    a number is told for every clip. `animate`: for pictures, which have no speed; None: the model's own default.
+    """
+
+    evaluation: Literal["clip"] | Count = "clip"
+    animate: Count | None = None
+
+
 class Batches(Strict):
     """Fixed shapes of the other steps that run a network."""
 
@@ -157,11 +170,12 @@ class Batches(Strict):
 
 
 class Execution(Strict):
-    """How the machine is used. `threads` changes the last bits, `workers` nothing."""
+    """How the machine is used. `threads` changes the last bits, `precision` more (on a GPU), `workers` nothing."""
 
     threads: Count = 1
     workers: Count | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "cpu"
+    precision: Precision = "float32"  # of encoding and sampling; training has its own
 
 
 class Costs(Strict):
@@ -192,6 +206,7 @@ class Profile(Strict):
     evaluation: Evaluation = Evaluation()
     stages: Stages
     sampling: Sampling
+    rate: Rate = Rate()
     batches: Batches = Batches()
     protocol: str
     samples: Annotated[int, Field(ge=2)]
@@ -208,20 +223,25 @@ class Profile(Strict):
         return self
 
 
+FROZEN = ("vae", "clip")  # what a released checkpoint holds beside the model
 WEIGHTS = (  # roles that a profile may fill
     "t2i",
     "t2v",
-    "vae",
-    "clip",
+    *FROZEN,
     "classifier",
     "perceptual",
+    "dynamicrafter",
+    "i3d",
+    "dreamsim",
+    "lpips",
     "stage_i_learned",
     "stage_i_fixed",
     "stage_i_global_token",
     "stage_i_one_stage",
+    "interpolation",
 )
-REQUIRED_WEIGHTS = WEIGHTS[:6]
 MEASURING = ("classifier", "perceptual")  # roles that --weights may not fill: a protocol names its networks
+REQUIRED_WEIGHTS = ("t2i", "t2v", *FROZEN, *MEASURING)  # of a profile with a world; without one, MEASURING alone
 
 
 def profile_path(name: str) -> Path:
@@ -259,10 +279,13 @@ def _check_weights(document: Document) -> None:
     weights = document.value.get("weights") if isinstance(document.value, Mapping) else None
     if not isinstance(weights, Mapping):
         return
-    for role in weights:
+    for role, path in weights.items():
         if role not in WEIGHTS:
             document.add(("weights", role), f"weights: unknown role '{role}'. {known(role, WEIGHTS)}")
-    absent = [role for role in REQUIRED_WEIGHTS if role not in weights]
+        if isinstance(path, str) and ".." in Path(path).parts:
+            document.add(("weights", role), f"weights.{role} is {shown(path)}: a path may not climb out with '..'")
+    whole = document.value.get("world") is not None  # without a world the user gives the weights, as the data
+    absent = [role for role in (REQUIRED_WEIGHTS if whole else MEASURING) if role not in weights]
     if absent:
         document.add(("weights",), f"weights: {', '.join(absent)} missing")
 
@@ -273,7 +296,11 @@ def _check_model(document: Document, profile: Profile) -> None:
     if profile.model not in names:
         document.add(("model",), f"model is '{profile.model}'. {known(profile.model, names)}")
         return
-    model, clip = model_preset(profile.model), profile.clip
+    try:
+        model, clip = model_preset(profile.model), profile.clip
+    except ValueError as error:  # a preset that cannot be, as eps prediction with zero terminal SNR
+        document.add(("model",), f"model '{profile.model}': {error}")
+        return
     for key, of_clip, of_model in (
         ("frames", clip.frames, model.frames),
         ("height", clip.height, model.height),

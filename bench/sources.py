@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UsageError, known
-from bench.fingerprint import FileHashes, placeholder
+from bench.fingerprint import FileHashes, digest, placeholder
 from bench.graph import File
 from bench.profile import MEASURING, ROOT, WEIGHTS, Profile
 
@@ -19,6 +19,23 @@ EVALUATION = ("ucf101", "msrvtt")
 DATA_ROLES = (*EVALUATION, "train")
 WEIGHT_ROLES = tuple(role for role in WEIGHTS if role not in MEASURING)
 WHOLE = 64 << 30  # bytes: files of larger data sets are told apart by size and mtime, not by content
+FOLDERS = ("i3d", "dreamsim", "lpips")  # roles that may be a folder of files
+DATA = "data "  # before the role, in the name of a set that is not given yet
+CONTENTS = {  # role -> what the user gives
+    "dynamicrafter": "a released checkpoint, .ckpt or .safetensors",
+    "t2i": "the text-to-image parent, Stable Diffusion 2.1",
+    "t2v": "the text-to-video parent, VideoCrafter",
+    "vae": "the autoencoder of Stable Diffusion",
+    "clip": "OpenCLIP ViT-H-14, text and image",
+    "i3d": "I3D trained on Kinetics-400",
+    "dreamsim": "DreamSim's weights",
+    "lpips": "the trunk of LPIPS",
+    **{f"stage_i_{kind}": "what a stage i trained" for kind in ("learned", "fixed", "global_token", "one_stage")},
+    "interpolation": "what the last stage trained of a model that is shown the last picture too",
+    f"{DATA}train": "training videos: WebVid-style CSV and files, or a plain folder",
+    f"{DATA}ucf101": "UCF-101, with its split lists if there are any",
+    f"{DATA}msrvtt": "MSR-VTT: annotation files and videos",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +57,21 @@ class Sources:
     data: Mapping[str, UserData] = field(default_factory=dict)
 
     def weight(self, role: str) -> File:
-        """The file of a role; raises KeyError for a role that the profile does not have."""
-        return self.weights[role]
+        """The file of a role; a named placeholder when neither the profile nor the command gives one."""
+        return self.weights.get(role) or File(Path(role), placeholder(role))
+
+    def has(self, role: str) -> bool:
+        """Whether there is a file for the role."""
+        return role in self.weights and not self.weights[role].missing
+
+    def evaluation(self, profile: Profile) -> tuple[str, ...]:
+        """The evaluation sets: all of them, or without a world those that are given (if any is)."""
+        given = tuple(role for role in EVALUATION if role in self.data)
+        return EVALUATION if profile.world is not None or not given else given
+
+    def absent_data(self, role: str) -> File:
+        """Stands for a data set that the user has not given yet."""
+        return File(Path(role), placeholder(f"{DATA}{role}"))
 
 
 def assignments(
@@ -70,7 +100,10 @@ def assignments(
 def find_sources(
     profile: Profile, data: Mapping[str, Path], weights: Mapping[str, Path], hashes: FileHashes
 ) -> Sources:
-    """Digests of everything that the plan reads from outside. Raises UsageError with every error."""
+    """Digests of everything that the plan reads from outside; what is not given becomes a named placeholder.
+
+    Raises UsageError with every error.
+    """
     errors: list[str] = []
     sets: dict[str, UserData] = {}
     for role, root in data.items():
@@ -79,41 +112,49 @@ def find_sources(
         except (ValueError, OSError) as error:
             errors.append(f"--data {role}={root}: {error}")
     for role, path in weights.items():
-        if not path.is_file():
+        if not (path.is_file() or (role in FOLDERS and path.is_dir())):
             errors.append(f"--weights {role}={path}: there is no such file")
-    if profile.world is None:
-        absent = [role for role in DATA_ROLES if role not in data]
-        errors += [f"profile {profile.name} has no world of its own: give --data {role}=DIR" for role in absent]
     if not errors:
-        errors += _overlaps(profile, sets)
+        errors += _overlaps(profile, sets, hashes)
     if errors:
         raise UsageError(errors)
-    files = {role: _file(role, path, hashes) for role, path in _paths(profile, weights).items()}
-    return Sources(files, sets)
+    return Sources(find_weights(profile, weights, hashes), sets)
 
 
-def _paths(profile: Profile, weights: Mapping[str, Path]) -> dict[str, Path]:
-    return {**{role: ROOT / path for role, path in profile.weights.items()}, **weights}
+def find_weights(profile: Profile, weights: Mapping[str, Path], hashes: FileHashes) -> dict[str, File]:
+    """The files of the profile's roles and of `weights`, which win; one that is not there is a named placeholder."""
+    paths = {**{role: ROOT / path for role, path in profile.weights.items()}, **weights}
+    return {role: _file(role, path, hashes) for role, path in paths.items()}
 
 
 def _file(role: str, path: Path, hashes: FileHashes) -> File:
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        return File(path, digest([[p.relative_to(path).as_posix(), hashes.sha256(p)] for p in inside]))
     return File(path, hashes.sha256(path) if path.is_file() else placeholder(role))
 
 
-def missing_weights(files: Sequence[File]) -> list[str]:
-    """What to say about files of weights that a run needs and that are not there."""
+def missing(files: Sequence[File]) -> list[str]:
+    """A line for each file or data set that is not there: what it is, and what to give."""
     return [_missing(file.digest.partition(":")[2], file.path) for file in files]
 
 
-def _missing(role: str, path: Path) -> str:
+def _missing(name: str, path: Path) -> str:
+    what = f" ({CONTENTS[name]})" if name in CONTENTS else ""
+    if name.startswith(DATA):
+        role = name.removeprefix(DATA)
+        return f"data '{role}'{what}: give --data {role}=DIR"
+    if path == Path(name):  # the profile names no file for it
+        return f"weights '{name}'{what}: give --weights {name}=FILE"
     pretrain = "the tiny ones with `python -m bench pretrain`"
-    how = f"Make {pretrain}" if role in MEASURING else f"Give --weights {role}=FILE, or make {pretrain}"
-    return f"weights '{role}': {path} is not there. {how}"
+    how = f"Make {pretrain}" if name in MEASURING else f"Give --weights {name}=FILE, or make {pretrain}"
+    return f"weights '{name}': {path} is not there. {how}"
 
 
 def user_data(profile: Profile, role: str, root: Path, hashes: FileHashes) -> UserData:
     """Opens the user's folder as the data set of its role. Raises ValueError for what cannot be read."""
     from datasets.catalog import content_digest, open_catalog
+    from datasets.files import file_size
 
     if not root.is_dir():
         raise ValueError("there is no such folder")
@@ -121,7 +162,7 @@ def user_data(profile: Profile, role: str, root: Path, hashes: FileHashes) -> Us
     catalog = open_catalog(name, root, split_of(profile, role))
     if not catalog.videos:
         raise ValueError(f"no videos found. {' '.join(catalog.notes)}".strip())
-    size = sum(video.path.stat().st_size for video in catalog.videos)
+    size = sum(file_size(video.path) for video in catalog.videos)
     content = content_digest(catalog, hashes.sha256 if size <= WHOLE else hashes.listed)
     return UserData(role, root.resolve(), name, content, catalog.notes)
 
@@ -134,12 +175,13 @@ def catalog_name(role: str, root: Path) -> str:
 
 
 def split_of(profile: Profile, role: str) -> str | None:
-    """The split that the profile evaluates; training data is taken whole."""
-    return None if role == "train" else getattr(profile.evaluation, role).split
+    """The split that the profile evaluates; training data, and sets that it does not name, are taken whole."""
+    chosen = getattr(profile.evaluation, role, None)
+    return chosen.split if chosen is not None else None
 
 
-def _overlaps(profile: Profile, sets: Mapping[str, UserData]) -> list[str]:
-    """Training and evaluation must not share a video."""
+def _overlaps(profile: Profile, sets: Mapping[str, UserData], hashes: FileHashes) -> list[str]:
+    """Training and evaluation must not share a video, by name or by content."""
     from datasets.catalog import check_disjoint, open_catalog
 
     if "train" not in sets:
@@ -148,7 +190,8 @@ def _overlaps(profile: Profile, sets: Mapping[str, UserData]) -> list[str]:
     errors = []
     for role in (r for r in EVALUATION if r in sets):
         try:
-            check_disjoint(train, open_catalog(sets[role].catalog, sets[role].root, split_of(profile, role)))
+            evaluation = open_catalog(sets[role].catalog, sets[role].root, split_of(profile, role))
+            check_disjoint(train, evaluation, hashes.sha256)
         except ValueError as error:
             errors.append(f"--data train and --data {role}: {error}")
     return errors

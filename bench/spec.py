@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.errors import UsageError, known
+from bench.errors import UsageError, cut, known
 from bench.strict import Document, Strict, dotted, read, shown, validate
 from bench.variants import ALLOWED, Settings, impossible, settings_from
 from models.config import ModelConfig
@@ -152,7 +152,7 @@ def _variant(document: Document, name: str, keys: Any, model: ModelConfig | None
 
 def _check_setting(document: Document, at: tuple[str, ...], key: str, value: Any) -> None:
     if key not in ALLOWED:
-        document.add(at, f"{dotted(at[:-1])}: unknown key '{key}'. {known(key, ['label', *ALLOWED])}")
+        document.add(at, f"{dotted(at[:-1])}: unknown key '{cut(key)}'. {known(key, ['label', *ALLOWED])}")
         return
     allowed = ALLOWED[key]
     if not any(value == option and type(value) is type(option) for option in allowed):

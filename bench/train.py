@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.encoded import Encoded
+from bench.precision import arithmetic
 from bench.seeding import generator, normal
 from models.dynamicrafter import DynamiCrafter
 from models.losses import Draws, Nulls, TrainBatch, training_loss
@@ -54,17 +55,23 @@ class TrainSettings:
             raise ValueError(f"train.batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
 
 
-def draw_step(data: Encoded, settings: TrainSettings, step: int, timesteps: int) -> tuple[TrainBatch, Draws]:
-    """The clips and the random numbers of one step."""
+def draw_step(
+    data: Encoded, settings: TrainSettings, step: int, timesteps: int, ends: bool = False
+) -> tuple[TrainBatch, Draws]:
+    """The clips and the random numbers of one step.
+
+    `ends`: the model is shown the first and the last latent; its image tokens are the first frame's, as in the
+    official interpolation model.
+    """
     rng = generator(settings.seed, "train", settings.stage, step)
     frames = data.mean.shape[2]
     index = torch.from_numpy(rng.integers(0, len(data), settings.batch))
     chosen = torch.from_numpy(rng.integers(0, frames, settings.batch))
     posterior = normal(rng, tuple(data.mean[index].shape))
     latent = data.mean[index] + data.std[index] * posterior
-    condition_at = torch.zeros_like(chosen) if settings.condition_frame == "first" else chosen
+    condition_at = torch.zeros_like(chosen) if ends or settings.condition_frame == "first" else chosen
     rows = torch.arange(settings.batch)
-    condition = latent[rows, :, condition_at][:, :, None]
+    condition = latent[:, :, [0, -1]] if ends else latent[rows, :, condition_at][:, :, None]
     tokens = data.image_tokens[index, condition_at].float()
     shown = condition if settings.images else latent
     batch = TrainBatch(shown, condition, data.text[index].float(), tokens, data.fs[index])
@@ -88,10 +95,13 @@ def learning_rate(settings: TrainSettings, done: int) -> float:
 class Stage:
     """A model, what of it is trained, and the optimiser; knows how to make one step and how to be saved."""
 
-    def __init__(self, model: DynamiCrafter, data: Encoded, settings: TrainSettings) -> None:
-        self.model, self.data, self.settings = model.train(), data, settings
-        self.schedule = Schedule(model.config.diffusion)
+    def __init__(
+        self, model: DynamiCrafter, data: Encoded, settings: TrainSettings, precision: str = "float32"
+    ) -> None:
+        self.model, self.data, self.settings, self.precision = model.train(), data, settings, precision
+        self.ends = model.config.visual_detail_guidance == "first_and_last"
         self.device = next(model.parameters()).device
+        self.schedule = Schedule(model.config.diffusion).to(self.device)
         self.nulls = Nulls(data.null_text.float().to(self.device), data.null_image_tokens.float().to(self.device))
         self.names = trained_names(model, settings.groups)
         parameters = dict(model.named_parameters())
@@ -104,19 +114,23 @@ class Stage:
     def step(self) -> Line:
         """One optimiser step; returns its loss, learning rate and gradient norm."""
         s = self.settings
-        batch, draws = draw_step(self.data, s, self.done, self.model.config.diffusion.steps)
+        batch, draws = draw_step(self.data, s, self.done, self.model.config.diffusion.steps, self.ends)
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for start in range(0, s.batch, s.micro_batch):  # fixed shapes, fixed order
             part = slice(start, start + s.micro_batch)
             shown, drawn = _rows(batch, part, self.device), _rows(draws, part, self.device)
-            loss = training_loss(self.model, self.schedule, shown, drawn, self.nulls, s.uncond_prob)
+            with arithmetic(self.precision, self.device.type):
+                loss = training_loss(self.model, self.schedule, shown, drawn, self.nulls, s.uncond_prob)
             share = loss.per_sample.sum() / s.batch
             share.backward()
             total += share.item()
         norm = nn.utils.clip_grad_norm_(self.trained, s.clip_norm, foreach=False).item()
         if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(torch.tensor(norm))):
-            raise FloatingPointError(f"stage {s.stage}, step {self.done + 1}: loss {total}, gradient norm {norm}")
+            raise FloatingPointError(
+                f"stage {s.stage}, step {self.done + 1}: loss {total}, gradient norm {norm}. It would come out the "
+                "same again: lower stages.learning_rate in the profile, or look at the weights that it started from"
+            )
         rate = learning_rate(s, self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -161,13 +175,14 @@ def train(
     settings: TrainSettings,
     scratch: Path,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    precision: str = "float32",
 ) -> list[Line]:
     """Trains `model` in place to the end of the stage, from the last checkpoint in `scratch` if there is one.
 
     Returns the curve: one line per `log_every` steps with the mean loss since the last line, the learning rate, the
     gradient norm and lambda of every layer. Raises FloatingPointError when the loss is not a number any more.
     """
-    stage = Stage(model, data, settings)
+    stage = Stage(model, data, settings, precision)
     curve, window = _resume(stage, scratch)
     while stage.done < settings.steps:
         line = stage.step()

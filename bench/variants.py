@@ -19,6 +19,7 @@ from models.config import ContextKind, DetailKind, DiffusionConfig, ImageScale, 
 ConditionFrame = Literal["random", "first"]
 Trainable = Literal["paper", "entire"]
 TrainingSchedule = Literal["three_stage", "one_stage", "no_adaptation"]
+Released = Literal["dynamicrafter"]  # a role of weights that holds a whole trained model
 StageName = Literal["i", "ii", "iii", "i'"]
 
 LATENT_CHANNELS = 4
@@ -26,10 +27,14 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """What a variant of a spec can set; the defaults are the full model as the paper trains it."""
+    """What a variant of a spec can set; the defaults are the full model as the paper trains it.
 
+    With `weights` the variant is that file's model at the profile's sizes, and is not trained.
+    """
+
+    weights: Released | None = None
     context: ContextKind = "full"
-    visual_detail_guidance: DetailKind = "repeat"
+    visual_detail_guidance: DetailKind | None = None  # None: as the profile's model
     image_scale: ImageScale = "learned"
     condition_frame: ConditionFrame = "random"
     trainable: Trainable = "paper"
@@ -47,6 +52,7 @@ KEYS: dict[str, str] = {  # key in a spec -> field of Settings
     "train.condition_frame": "condition_frame",
     "train.trainable": "trainable",
     "train.schedule": "schedule",
+    "weights": "weights",
 }
 ALLOWED: dict[str, tuple[Any, ...]] = {  # key in a spec -> values
     "model.context": get_args(ContextKind),
@@ -57,6 +63,7 @@ ALLOWED: dict[str, tuple[Any, ...]] = {  # key in a spec -> values
     "train.condition_frame": get_args(ConditionFrame),
     "train.trainable": get_args(Trainable),
     "train.schedule": get_args(TrainingSchedule),
+    "weights": get_args(Released),
 }
 
 
@@ -67,7 +74,7 @@ def settings_from(overrides: Mapping[str, Any]) -> Settings:
 
 def impossible(settings: Settings, model: ModelConfig | None = None) -> list[tuple[str, str]]:
     """Combinations that cannot be built: (key of the spec that is to blame, why and what to do)."""
-    found = []
+    found = _of_released(settings)
     no_context = settings.context == "none"
     if no_context and settings.image_scale == "fixed":
         found.append(("model.image_scale", "'fixed' has nothing to scale: model.context is none. Leave one out"))
@@ -94,6 +101,15 @@ def impossible(settings: Settings, model: ModelConfig | None = None) -> list[tup
     return found
 
 
+def _of_released(settings: Settings) -> list[tuple[str, str]]:
+    """A released model is what its file holds: nothing about it can be set."""
+    if settings.weights is None:
+        return []
+    plain = Settings(weights=settings.weights)
+    words = f"the variant is the model in the file --weights {settings.weights}=FILE and is not trained. Leave one out"
+    return [(key, words) for key, name in KEYS.items() if getattr(settings, name) != getattr(plain, name)]
+
+
 def _diffusion(settings: Settings, base: DiffusionConfig) -> DiffusionConfig:
     zero = settings.zero_terminal_snr
     return replace(
@@ -105,12 +121,14 @@ def _diffusion(settings: Settings, base: DiffusionConfig) -> DiffusionConfig:
 
 @cache
 def resolve(base: ModelConfig, settings: Settings) -> ModelConfig:
-    """The variant's whole model: the profile's model with the variant's switches. Raises ValueError if
-    impossible.
+    """The variant's whole model: the profile's model with the variant's switches, which a released model has none
+    of. Raises ValueError if impossible.
     """
     for key, words in impossible(settings, base):
         raise ValueError(f"{key}: {words}")
-    detail = settings.visual_detail_guidance
+    if settings.weights is not None:
+        return base
+    detail = settings.visual_detail_guidance or base.visual_detail_guidance
     unet = replace(
         base.unet,
         in_channels=LATENT_CHANNELS if detail == "none" else 2 * LATENT_CHANNELS,
@@ -187,8 +205,10 @@ def without_detail(model: ModelConfig) -> ModelConfig:
 
 @cache
 def chain(base: ModelConfig, settings: Settings, budget: Budget) -> tuple[Stage, ...]:
-    """The training phases of a variant, in order."""
+    """The training phases of a variant, in order; none for a released model."""
     model = resolve(base, settings)
+    if settings.weights is not None:
+        return ()
     new = _new_groups(model)
     adapted = (*new, "spatial", "conv_in")
     last = (*adapted, "temporal") if settings.trainable == "entire" else adapted
@@ -226,7 +246,7 @@ def _shipped(settings: Settings) -> str | None:
     if settings.prediction is not None or settings.zero_terminal_snr is not None:
         return None
     if settings.schedule == "one_stage":
-        default = replace(settings, schedule="three_stage") == Settings()
+        default = replace(settings, schedule="three_stage", visual_detail_guidance=None) == Settings()
         return "one_stage" if default else None
     names = {
         ("full", "learned"): "learned",

@@ -14,7 +14,9 @@ ContextKind = Literal["full", "global_token", "none"]
 DetailKind = Literal["repeat", "first_and_last", "none"]
 ImageScale = Literal["learned", "fixed"]
 Prediction = Literal["eps", "v"]
-Spacing = Literal["uniform", "uniform_trailing", "official_uniform"]
+Spacing = Literal[  # official_*: the tables of the official code, which may have other numbers of steps
+    "uniform", "uniform_trailing", "quad", "official_uniform", "official_uniform_trailing", "official_quad"
+]
 GuidanceKind = Literal["none", "single", "two_scale"]
 FrameRateKind = Literal["frame_stride", "fps"]
 

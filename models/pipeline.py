@@ -1,8 +1,9 @@
 """How does an image with a prompt become a clip: encode both, sample latents, decode them.
 
 Shapes: B clips, T frames, H x W pixels, h x w latent sites; images (B, 3, H, W) float in [-1, 1], clips
-uint8 (B, T, H, W, 3). What concerns one clip alone (encoding, decoding) is computed clip by clip, so that it
-cannot depend on the batch; the network sees all guidance branches of all clips as one batch.
+uint8 (B, T, H, W, 3). A clip's bytes do not depend on its batch: what concerns one clip alone (encoding, decoding)
+is computed clip by clip, and the network sees batches of one fixed shape, padded, whatever was asked for: all
+guidance branches of as many clips as SITES_AT_ONCE allows.
 Source: DynamiCrafter, arXiv:2310.12190, and the official `image_guided_synthesis`.
 """
 
@@ -22,6 +23,8 @@ from models.encoders import ImageEncoder, TextEncoder
 from models.guidance import Branch, Guidance, guidance_of
 from models.sampler import Denoise, OnStep, StepNoise, sample_ddim
 from models.schedule import Schedule
+
+SITES_AT_ONCE = 2**11  # latent sites of the clips that go through together, all frames: 4 tiny clips, one at 256x256
 
 
 @dataclass(frozen=True)
@@ -51,41 +54,61 @@ def row_by_row(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return torch.cat([function(row) for row in rows.split(1)])
 
 
+def clips_at_once(frames: int, height: int, width: int) -> int:
+    """How many clips of (frames, height, width) latent sites go through the network together; it decides the last
+    bits, so it follows from the clips' shape alone.
+    """
+    return max(1, SITES_AT_ONCE // (frames * height * width))
+
+
+def padded_groups(count: int, size: int) -> list[tuple[Tensor, int]]:
+    """Indices 0..count-1 in groups of `size`, the last one padded with its first; with each how many count."""
+    groups = [torch.arange(start, min(start + size, count)) for start in range(0, count, size)]
+    return [(torch.cat([g, g[:1].expand(size - len(g))]), len(g)) for g in groups]
+
+
 def guided_denoiser(
     model: DynamiCrafter, guidance: Guidance, conditions: Conditions, fs: Tensor | None, frames: int
 ) -> Denoise:
-    """(x, t) -> the guided answer of a model, every guidance branch of every clip in one batch.
+    """(x, t) -> the guided answer of a model, every guidance branch of a group of clips in one batch.
 
     Keys and values of the contexts are computed here, once, and not in every step.
     """
     branches = len(guidance.branches)
-    projected = _project(model, guidance, conditions, frames)
-    rates = None if fs is None else fs.repeat(branches)
+    contexts = _project(model, guidance, conditions, frames)
+    device = conditions.latent.device
+    groups = padded_groups(len(conditions.latent), clips_at_once(frames, *conditions.latent.shape[-2:]))
+    ready = []
+    for rows, valid in groups:
+        at = rows.to(device)
+        projected = Projected.concatenate([part.map(lambda x, at=at: x[at]) for part in contexts])  # type: ignore[misc]
+        rates = None if fs is None else fs[at].repeat(branches)
+        ready.append((at, valid, conditions.latent[at], projected, rates))
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        shown = model.detail(x, conditions.latent)
-        stacked = shown.repeat(branches, *[1] * (shown.ndim - 1))
-        out = model.unet.denoise(stacked, t.repeat(branches), projected, rates)
-        return guidance(out.chunk(branches))
+        answers = []
+        for at, valid, latent, projected, rates in ready:
+            shown = model.detail(x[at], latent)
+            stacked = shown.repeat(branches, *[1] * (shown.ndim - 1))
+            out = model.unet.denoise(stacked, t[at].repeat(branches), projected, rates)
+            answers.append(guidance(out.chunk(branches))[:valid])
+        return torch.cat(answers)
 
     return denoise
 
 
-def _project(model: DynamiCrafter, guidance: Guidance, conditions: Conditions, frames: int) -> Projected:
-    """The branches' contexts as one batch, branch-major; one that all clips share is projected once."""
+def _project(model: DynamiCrafter, guidance: Guidance, conditions: Conditions, frames: int) -> list[Projected]:
+    """The contexts of each branch, a row per clip; one that all clips share is projected once."""
     clips = len(conditions.latent)
     parts = [_project_branch(model, *conditions.branch(branch), frames) for branch in guidance.branches]
-    return Projected.concatenate([part if rows == clips else part.expand(clips) for rows, part in parts])
+    return [part if rows == clips else part.expand(clips) for rows, part in parts]
 
 
-def _project_branch(
-    model: DynamiCrafter, text: Tensor, image_tokens: Tensor, frames: int
-) -> tuple[int, Projected]:
+def _project_branch(model: DynamiCrafter, text: Tensor, image_tokens: Tensor, frames: int) -> tuple[int, Projected]:
     """(B or 1, L, D), (B or 1, N, E) -> number of rows, and their keys and values, row by row."""
     count = max(len(text), len(image_tokens))
     contexts = [
-        model.context(text[i % len(text)][None], image_tokens[i % len(image_tokens)][None])
-        for i in range(count)
+        model.context(text[i % len(text)][None], image_tokens[i % len(image_tokens)][None]) for i in range(count)
     ]
     return count, Projected.concatenate([model.unet.project_context(c, frames) for c in contexts])
 
@@ -115,9 +138,7 @@ class Pipeline(nn.Module):
         self.schedule = schedule
         self.sampler = sampler
         self.guidance: Guidance = guidance_of(sampler)
-        schedule.ddim(
-            sampler.spacing, sampler.steps, sampler.eta
-        )  # refuses what cannot be sampled, before work
+        schedule.ddim(sampler.spacing, sampler.steps, sampler.eta)  # refuses what cannot be sampled, before work
         self.eval()
 
     @torch.no_grad()
@@ -157,9 +178,7 @@ class Pipeline(nn.Module):
         )
 
     @torch.no_grad()
-    def condition_latent(
-        self, images: Tensor, end_images: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
+    def condition_latent(self, images: Tensor, end_images: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Scaled latents of the first (and last) frames: (B, 3, H, W) -> (B, 4, 1 or 2, h, w).
 
         Raises:
@@ -238,6 +257,4 @@ class Pipeline(nn.Module):
     def with_sampler(self, **changes: int | float | str | None) -> Pipeline:
         """The same parts under another sampler configuration (fields of `SamplerConfig`)."""
         config = replace(self.sampler, **changes)  # type: ignore[arg-type]
-        return Pipeline(
-            self.model, self.autoencoder, self.text_encoder, self.image_encoder, self.schedule, config
-        )
+        return Pipeline(self.model, self.autoencoder, self.text_encoder, self.image_encoder, self.schedule, config)

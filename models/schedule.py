@@ -9,7 +9,7 @@ dynamic rescale as in the official code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from models.config import DiffusionConfig
 from models.prediction import PREDICTIONS
 
 Table = NDArray[np.float64]
+STORED_AS = {"scale_arr": "scale_table"}  # a published name: ours, where they differ
 RAMP = 400  # timesteps over which the dynamic rescale falls from 1 to its base
 
 
@@ -56,13 +57,39 @@ def _uniform_trailing(total: int, steps: int) -> list[int]:
     return [int(t) - 1 for t in descending[::-1]]
 
 
+def _quad(total: int, steps: int) -> list[int]:
+    """The official table, dense where there is little noise, but no timestep twice: a repeat becomes the next."""
+    table: list[int] = []
+    for t in _official_quad(total, steps):
+        table.append(max(t, table[-1] + 1) if table else t - (steps == total))
+    return table
+
+
+# The official step tables, lost remainders and all: for comparison with clips that the official code made.
+
+
 def _official_uniform(total: int, steps: int) -> list[int]:
     """range(0, total, total // steps) + 1: 15 steps are 16, and some numbers run past the table."""
-    table = [t + 1 for t in range(0, total, total // steps)]
-    if table[-1] >= total:
+    return _inside("official_uniform", total, steps, [t + 1 for t in range(0, total, total // steps)])
+
+
+def _official_uniform_trailing(total: int, steps: int) -> list[int]:
+    """As `uniform_trailing`; for 62 numbers, as 61, a stray rounding adds a timestep before the first."""
+    table = [int(t) - 1 for t in np.round(np.arange(total, 0, -(total / steps)))[::-1]]
+    return _inside("official_uniform_trailing", total, steps, table)
+
+
+def _official_quad(total: int, steps: int) -> list[int]:
+    """Squares from 0 to 0.8 total, rounded down, + 1: with 30 steps or more some timesteps are there twice."""
+    return [int(t) + 1 for t in np.linspace(0, np.sqrt(0.8 * total), steps) ** 2]
+
+
+def _inside(spacing: str, total: int, steps: int, table: list[int]) -> list[int]:
+    outside = [t for t in table if not 0 <= t < total]
+    if outside:
         raise ValueError(
-            f"spacing 'official_uniform' with {steps} steps needs timestep {table[-1]} of 0..{total - 1}; "
-            f"use spacing 'uniform', which has exactly the steps asked for"
+            f"spacing '{spacing}' with {steps} steps needs timestep {outside[-1]} of 0..{total - 1}; "
+            f"use spacing '{spacing.removeprefix('official_')}', which has exactly the steps asked for"
         )
     return table
 
@@ -70,7 +97,10 @@ def _official_uniform(total: int, steps: int) -> list[int]:
 SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
     "uniform": _uniform,
     "uniform_trailing": _uniform_trailing,
+    "quad": _quad,
     "official_uniform": _official_uniform,
+    "official_uniform_trailing": _official_uniform_trailing,
+    "official_quad": _official_quad,
 }
 
 
@@ -113,6 +143,21 @@ class Schedule(nn.Module):
         }
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
+
+    def with_tables(self, stored: Mapping[str, Tensor]) -> Schedule:
+        """The same process by the tables of a checkpoint, under its names; the official code samples with those.
+
+        Raises:
+            ValueError: another number of timesteps.
+        """
+        other = Schedule(self.config)
+        for name in ("betas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "scale_arr"):
+            if name in stored:
+                own = other.get_buffer(STORED_AS.get(name, name))
+                if stored[name].shape != own.shape:
+                    raise ValueError(f"schedule: {name} has {len(stored[name])} entries; allowed: {len(own)}")
+                own.copy_(stored[name])
+        return other
 
     @staticmethod
     def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
@@ -198,10 +243,14 @@ def official_buffers(schedule: Schedule) -> dict[str, Tensor]:
 
 
 def _bound_weights(betas: Table, cumprod: Table, variance: Table, is_v: bool) -> Table:
-    """Weights of the variational bound; 1 for v. The first is undefined and takes the second's value."""
+    """Weights of the variational bound; 1 for v. The first is undefined and takes the second's value.
+
+    In float32 from here on, as the official code: 1 - cumprod cancels at the first timesteps.
+    """
     if is_v:
         return np.ones_like(betas)
-    weights = np.empty_like(betas)
-    weights[1:] = betas[1:] ** 2 / (2 * variance[1:] * (1 - betas[1:]) * (1 - cumprod[1:]))
+    beta, alpha, noise, spread = (x.astype(np.float32) for x in (betas, 1 - betas, cumprod, variance))
+    weights = np.empty_like(beta)
+    weights[1:] = beta[1:] ** 2 / (2 * spread[1:] * alpha[1:] * (1 - noise[1:]))
     weights[0] = weights[1]
-    return weights
+    return weights.astype(np.float64)

@@ -24,7 +24,7 @@ from datasets.files import one_line
 from datasets.framefile import FramesWriter
 from datasets.select import ClipRule, select_clips
 
-VERSION = 1
+VERSION = 2
 FRAMES = "clips.safetensors"
 
 
@@ -79,9 +79,7 @@ def _set_aside(bad: SetAside, root: Path) -> dict[str, str]:
 def _nothing(catalog: Catalog, selection: Selection) -> str:
     reasons = [f"{one_line(bad.id)}: {bad.reason}" for bad in selection.set_aside[:5]]
     found = f"{len(catalog.videos)} videos, {len(selection.set_aside)} set aside"
-    return f"{catalog.root}: no clip of {catalog.name} is left ({found}). " + "; ".join(
-        [*reasons, *selection.notes]
-    )
+    return f"{catalog.root}: no clip of {catalog.name} is left ({found}). " + "; ".join([*reasons, *selection.notes])
 
 
 def _write(path: Path, content: object) -> None:

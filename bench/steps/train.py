@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from bench.encoded import load_encoded
+from bench.precision import of_step
 from bench.seeding import torch_seed
 from bench.train import Line, TrainSettings, train
 from bench.variants import model_from_json
 from bench.work import Work
 from models.dynamicrafter import DynamiCrafter, parameter_group
 from models.initialise import inherit
+from models.parents import open_parent
 from models.weights import load_tensors, save_module
 
 VERSION = 1
@@ -26,7 +28,8 @@ def run(work: Work) -> None:
     """Trains the stage and leaves model.safetensors, curve.jsonl and summary.json."""
     settings = settings_from(work.config)
     model = starting_point(work).to(work.device)
-    curve = train(model, load_encoded(work.inputs["encoded"]), settings, work.scratch, work.progress)
+    data, precision = load_encoded(work.inputs["encoded"]), of_step(work.config)
+    curve = train(model, data, settings, work.scratch, work.progress, precision)
     save_module(model, work.out / FILE)
     (work.out / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
     (work.out / "summary.json").write_text(json.dumps(summary(model, curve), indent=1))
@@ -41,8 +44,10 @@ def settings_from(config: Mapping[str, object]) -> TrainSettings:
 def starting_point(work: Work) -> DynamiCrafter:
     """The stage's model: fresh parts (seeded by the training seed alone), the parent's, what stage i trained."""
     torch.manual_seed(torch_seed(work.config["seed"], "init"))
-    model = DynamiCrafter(model_from_json(work.config["model"]))
-    new = set(inherit(model, load_tensors(work.file("parent", FILE))).new)
+    config = model_from_json(work.config["model"])
+    model = DynamiCrafter(config)
+    parent = open_parent(work.file("parent", FILE), "t2i" if work.config["images"] else "t2v", config)
+    new = set(inherit(model, parent.state).new)
     if "trained" in work.inputs:
         state = load_tensors(work.file("trained", FILE))
         adopted = {k: v for k, v in state.items() if parameter_group(k) in ADOPTED}

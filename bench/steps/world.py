@@ -20,6 +20,4 @@ def run(work: Work) -> None:
         raise ValueError(
             f"world.{unknown[0]} is not known. Known: {', '.join(WorldConfig.__dataclass_fields__)}, seed."
         )
-    write_world(
-        work.out, WorldConfig(**config), seed, lambda done, total: work.progress(done, total, "videos")
-    )
+    write_world(work.out, WorldConfig(**config), seed, lambda done, total: work.progress(done, total, "videos"))

@@ -13,7 +13,8 @@ from bench import graph as graphs
 from bench.errors import UsageError
 from bench.fingerprint import FileHashes
 from bench.graph import File, Graph, Step, kind_version, path_costs
-from bench.plan import Plan, ResolvedProtocol
+from bench.measure import resolve_protocols
+from bench.plan import Plan
 from bench.plan_table import plan_json, plan_text
 from bench.planner import build_plan
 from bench.profile import Profile, load_profile
@@ -23,8 +24,6 @@ from bench.spec import Question, Variant, load_question
 from bench.store import Store
 from bench.variants import ALLOWED, KEYS, Settings
 from tests.bench.conftest import SPEC
-
-PROTOCOL = ResolvedProtocol("toy/v1", {"name": "toy/v1"}, [])
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def question(toy: Path, text: str = SPEC, name: str = "question") -> Question:
 
 def plan_of(profile: Profile, *questions: Question, device: str = "cpu", **weights: Path) -> Plan:
     sources = find_sources(profile, {}, weights, FileHashes())
-    return build_plan(questions, profile, sources, PROTOCOL, device)
+    return build_plan(questions, profile, sources, resolve_protocols((), profile, sources)[0], device)
 
 
 def fingerprints(plan: Plan, kind: str) -> set[str]:
@@ -75,8 +74,9 @@ def test_the_inputs_of_each_kind_are_as_documented(profile: Profile, toy: Path) 
     assert roles == {
         "world": set(), "clips": {"world"}, "encode": {"clips", "vae", "clip"},
         "sample": {"model", "clips", "encoded", "vae"}, "baseline": {"clips"},
-        "features": {"clips", "conditions", "classifier", "perceptual"}, "score": {"generated", "reference"},
+        "features": {"clips", "conditions", "classifier", "perceptual", "clip"}, "score": {"generated", "reference"},
         "aggregate": {"reference", "seed_0", "seed_1"},
+        "alike": {"generated", "reference"},
         "claims": {"reference", "full.seed_0", "full.seed_1", "no_ctx.seed_0", "no_ctx.seed_1"},
     }  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_the_device_is_part_of_what_runs_a_network(profile: Profile, toy: Path) 
 
 
 def test_a_thousand_variants_are_planned_in_seconds(profile: Profile, toy: Path) -> None:
-    keys = list(ALLOWED)
+    keys = [key for key in ALLOWED if key != "weights"]  # which goes with no other
     combined = []
     for number in range(1000):
         rest, overrides = number, {}
@@ -227,7 +227,7 @@ def test_the_plan_is_told_to_people_and_programs(toy: Path) -> None:
 def test_the_users_data_replace_a_set_and_count_by_content(profile: Profile, toy: Path) -> None:
     def planned(root: Path) -> Plan:
         sources = find_sources(profile, {"train": root}, {}, FileHashes())
-        return build_plan([question(toy)], profile, sources, PROTOCOL)
+        return build_plan([question(toy)], profile, sources, resolve_protocols((), profile, sources)[0])
 
     for name in ("a", "b"):
         (toy / name).mkdir()
@@ -258,6 +258,33 @@ def test_training_and_evaluation_may_not_share_videos(profile: Profile, toy: Pat
     (folder / "v_Archery_g01_c01.avi").write_bytes(b"video")
     with pytest.raises(UsageError, match="share"):
         find_sources(profile, {"train": toy / "UCF-101", "ucf101": toy / "UCF-101"}, {}, FileHashes())
+
+
+def test_a_folder_of_weights_counts_by_its_files(profile: Profile, toy: Path) -> None:
+    def digest(name: str) -> str:
+        return find_sources(profile, {}, {"dreamsim": toy / name}, FileHashes()).weight("dreamsim").digest
+
+    for name in ("one", "two"):
+        (toy / name).mkdir()
+        (toy / name / "net.pt").write_bytes(b"weights")
+    assert digest("one") == digest("two") and len(digest("one")) == 64
+    (toy / "two" / "net.pt").write_bytes(b"others")
+    assert digest("one") != digest("two")
+    with pytest.raises(UsageError, match="--weights vae="):
+        find_sources(profile, {}, {"vae": toy / "one"}, FileHashes())  # a folder is no file
+
+
+def test_half_precision_counts_on_a_gpu_alone_and_training_has_its_own(profile: Profile, toy: Path) -> None:
+    execution = profile.execution.model_copy(update={"precision": "fp16"})
+    half = profile.model_copy(update={"execution": execution})
+    for device, kinds in (("cpu", set()), ("cuda", {"encode", "sample", "baseline"})):
+        plain, other = (plan_of(p, question(toy), device=device) for p in (profile, half))
+        changed = {step.kind for step in other.graph if step.config.get("machine", {}).get("precision")}
+        assert changed == kinds
+        assert fingerprints(plain, "train") == fingerprints(other, "train") or device == "cuda"
+    trained = profile.model_copy(update={"stages": profile.stages.model_copy(update={"precision": "bf16"})})
+    machines = [s.config["machine"] for s in plan_of(trained, question(toy), device="cuda").graph if s.kind == "train"]
+    assert {machine["precision"] for machine in machines} == {"bf16"}
 
 
 @pytest.mark.parametrize(

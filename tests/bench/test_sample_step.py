@@ -46,11 +46,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sampled(world: Path, out: Path, micro_batch: int = 4, **config: object) -> np.ndarray:
+def sampled(world: Path, out: Path, batch: int = 4, **config: object) -> np.ndarray:
     out.mkdir(parents=True)
     (out / "scratch").mkdir()
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "micro_batch": micro_batch, "seed": 0,
+        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": batch, "seed": 0,
         "dataset": "ucf101", **config,
     }
     names = {"model": "model.safetensors", "vae": "vae.safetensors", "encoded": "encoded", "clips": "clips"}
@@ -67,8 +67,13 @@ def test_the_same_step_gives_the_same_bytes_and_another_seed_or_data_set_others(
     assert not np.array_equal(first, sampled(world, tmp_path / "d", dataset="msrvtt"))
 
 
+@pytest.mark.parametrize("batch", [1, 3, 6, 100])
+def test_the_batch_setting_changes_no_byte(world: Path, tmp_path: Path, batch: int) -> None:
+    assert np.array_equal(sampled(world, tmp_path / "a"), sampled(world, tmp_path / "b", batch))
+
+
 def test_a_clip_does_not_depend_on_the_clips_beside_it(world: Path, tmp_path: Path) -> None:
-    """Batches of one shape: the first item of a batch of others is what it is in any other company."""
+    """The first item of a batch of others is what it is in any other company and at any place."""
     whole = sampled(world, tmp_path / "a")
     items = json.loads((world / "encoded" / "items.json").read_text())
     turned = tmp_path / "turned"
@@ -84,7 +89,7 @@ def test_a_clip_does_not_depend_on_the_clips_beside_it(world: Path, tmp_path: Pa
     out = tmp_path / "b"
     (out / "scratch").mkdir(parents=True)
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "micro_batch": 4, "seed": 0,
+        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": 4, "seed": 0,
         "dataset": "ucf101",
     }
     inputs = {"model": world / "model.safetensors", "vae": world / "vae.safetensors", "encoded": turned}
@@ -102,7 +107,7 @@ def test_an_interrupted_step_goes_on_where_it_stopped(world: Path, tmp_path: Pat
     save_file({"frames": marked}, kept[0])  # a finished batch is read, not made again
     kept[1].unlink()
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "micro_batch": 4, "seed": 0,
+        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": 4, "seed": 0,
         "dataset": "ucf101",
     }
     inputs = {"model": world / "model.safetensors", "vae": world / "vae.safetensors", "encoded": world / "encoded"}

@@ -58,7 +58,10 @@ MISTAKES = {
     "setting": ("model.image_scale", "model.image_scal",
                 "5: variants.no_lambda: unknown key 'model.image_scal'. Known: label, model.context, "
                 "model.visual_detail_guidance, model.image_scale, model.prediction, model.zero_terminal_snr, "
-                "train.condition_frame, train.trainable, train.schedule. Did you mean 'model.image_scale'?"),
+                "train.condition_frame, train.trainable, train.schedule, weights. Did you mean 'model.image_scale'?"),
+    "weights": ("model.image_scale: fixed", "weights: dynamicrafters",
+                "5: variants.no_lambda.weights is 'dynamicrafters'. Known: dynamicrafter. "
+                "Did you mean 'dynamicrafter'?"),
     "key": ("source:", "sourc:", "1: source is missing"),
     "metric": ("metric: fvd", "metric: fdv",
                "7: expect[0].metric is 'fdv'. Known: fvd, kvd, pic. Did you mean 'fvd'?"),
@@ -127,6 +130,14 @@ IMPOSSIBLE = {
     "no image at all": (
         "model.context: none, model.visual_detail_guidance: none, train.condition_frame: first",
         "train.condition_frame: 'first' has no effect",
+    ),
+    "a released model that is changed": (
+        "weights: dynamicrafter, model.context: none",
+        "model.context: the variant is the model in the file --weights dynamicrafter=FILE and is not trained. Leave",
+    ),
+    "a released model that is trained": (
+        "weights: dynamicrafter, train.trainable: entire",
+        "train.trainable: the variant is the model in the file",
     ),
     "eps with zero SNR": (
         "model.prediction: eps, model.zero_terminal_snr: true",

@@ -17,7 +17,7 @@ from bench.variants import (
     text_to_image,
     without_detail,
 )
-from models.presets import dynamicrafter_256, dynamicrafter_512_interp, tiny
+from models.presets import dynamicrafter_256, dynamicrafter_512, dynamicrafter_512_interp, tiny
 
 BUDGET = Budget(10, 20, 30)
 NEW = ("projector", "image_stream", "lambda")
@@ -112,6 +112,22 @@ def test_shipped_stages_are_named_by_what_they_depend_on() -> None:
     assert stages(schedule="one_stage", image_scale="fixed")[0].shipped is None
     assert stages(context="global_token", image_scale="fixed")[0].shipped is None
     assert stages(prediction="v")[0].shipped is None
+
+
+def test_a_released_model_is_the_profiles_model_as_it_stands_and_is_not_trained() -> None:
+    for preset in (dynamicrafter_256, dynamicrafter_512, dynamicrafter_512_interp, tiny):
+        assert resolve(preset(), Settings(weights="dynamicrafter")) == preset()
+        assert chain(preset(), Settings(weights="dynamicrafter"), BUDGET) == ()
+    with pytest.raises(ValueError, match="is not trained"):
+        resolve(tiny(), Settings(weights="dynamicrafter", image_scale="fixed"))
+
+
+def test_detail_guidance_that_is_not_set_is_that_of_the_profiles_model() -> None:
+    assert resolve(dynamicrafter_512_interp(), Settings()).visual_detail_guidance == "first_and_last"
+    changed = resolve(dynamicrafter_512_interp(), Settings(visual_detail_guidance="repeat"))
+    assert changed.visual_detail_guidance == "repeat"
+    assert stages(visual_detail_guidance="repeat") == stages()
+    assert stages(schedule="one_stage", visual_detail_guidance="repeat")[0].shipped == "one_stage"
 
 
 def test_every_key_of_a_spec_is_a_setting_with_its_default_allowed() -> None:

@@ -1,12 +1,14 @@
 """The sampler: exact denoisers with known answers, every number of steps, and noise that is the caller's."""
 
 import math
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
-from models.config import DiffusionConfig, SamplerConfig
-from models.sampler import sample_ddim
+from models.config import DiffusionConfig, SamplerConfig, Spacing
+from models.sampler import ddim_step, sample_ddim
 from models.schedule import Schedule
 
 CONFIGS = {
@@ -33,7 +35,7 @@ def knows(schedule: Schedule, z: torch.Tensor):
     return denoise
 
 
-@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing", "official_uniform"])
+@pytest.mark.parametrize("spacing", get_args(Spacing))
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_denoiser_that_knows_the_latent_finds_it(kind, spacing):
     schedule, z, seen = Schedule(CONFIGS[kind]), randn(1), []
@@ -69,7 +71,7 @@ def test_gaussian_latents_come_out_with_their_deviation(kind, eta):
     assert abs(out.mean().item()) < 0.02
 
 
-@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing"])
+@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing", "quad"])
 @pytest.mark.parametrize("steps", [1, 2, 3, *NAN_STEPS, 999, 1000])
 def test_any_number_of_steps_runs_and_stays_finite(steps, spacing):
     schedule, calls = Schedule(CONFIGS["v_zero_snr"]), []
@@ -83,6 +85,27 @@ def test_any_number_of_steps_runs_and_stays_finite(steps, spacing):
     out = sample_ddim(denoise, schedule, config, x, lambda k: x)
     assert len(calls) == steps and calls == sorted(calls, reverse=True)
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing", "quad"])
+def test_no_step_of_any_table_is_not_a_number(spacing):
+    """All 1000 numbers of steps, eta 1 and zero terminal SNR: the radicand of every step, in float32 as it is used."""
+    schedule, x = Schedule(CONFIGS["v_zero_snr"]), torch.ones(1)
+    for steps in range(1, 1001):
+        table = schedule.ddim(spacing, steps, eta=1.0)
+        for index in {0, len(table) // 2, len(table) - 1}:
+            mean, x0 = ddim_step(x, -x, table, index, schedule.prediction)
+            assert mean.isfinite().all() and x0.isfinite().all(), (steps, index)
+        assert len(table) == steps and np.isfinite(table.sigmas).all()
+
+
+def test_without_the_clamp_the_first_step_is_not_a_number():
+    """What the clamp is for: the official arithmetic at 7 steps, whose first radicand is below zero in float32."""
+    table = Schedule(CONFIGS["v_zero_snr"]).ddim("official_uniform_trailing", 7, eta=1.0)
+    one, prev, sigma = (np.float32(v) for v in (1.0, table.alphas_prev[-1], table.sigmas[-1]))
+    assert one - prev - sigma * sigma < 0
+    x = torch.ones(1)
+    assert ddim_step(x, x, table, 6, Schedule(CONFIGS["v_zero_snr"]).prediction)[0].isfinite().all()
 
 
 def test_noise_is_asked_for_in_order_and_only_when_there_is_any():

@@ -1,5 +1,7 @@
 """The noise schedule: closed forms, the official tables, and every number of steps."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_eps_with_zero_terminal_snr_is_refused():
 
 
 @pytest.mark.parametrize("config", [EPS, V512])
-@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing"])
+@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing", "quad"])
 def test_every_number_of_steps_has_exactly_that_many_and_finite_coefficients(config, spacing):
     schedule = Schedule(config)
     for steps in range(1, 1001):
@@ -66,6 +68,36 @@ def test_the_official_table_may_have_other_numbers_of_steps_or_none():
     for steps in (3, 9, 27, 36, 37, 101, 111, 333, 600, 1000):
         with pytest.raises(ValueError, match="needs timestep 1000"):
             schedule.timesteps("official_uniform", steps)
+
+
+def test_the_official_trailing_table_has_a_timestep_too_many_for_some_numbers():
+    schedule, refused = Schedule(V512), []
+    for steps in range(1, 1001):
+        try:
+            official = schedule.timesteps("official_uniform_trailing", steps)
+        except ValueError as error:
+            assert "needs timestep -1 of 0..999; use spacing 'uniform_trailing'" in str(error)
+            refused.append(steps)
+        else:
+            assert official.tolist() == schedule.timesteps("uniform_trailing", steps).tolist(), steps
+    assert len(refused) == 62 and refused[:4] == [61, 103, 121, 122]
+
+
+def test_the_official_quad_table_repeats_timesteps_and_ours_does_not():
+    schedule = Schedule(EPS)
+    assert schedule.timesteps("official_quad", 7).tolist() == [1, 23, 89, 201, 356, 556, 801]  # 800 (i / 6)^2 + 1
+    assert schedule.timesteps("quad", 7).tolist() == schedule.timesteps("official_quad", 7).tolist()
+    assert schedule.timesteps("official_quad", 30)[:4].tolist() == [1, 1, 4, 9]
+    assert schedule.timesteps("quad", 30)[:4].tolist() == [1, 2, 4, 9]
+    assert np.isfinite(schedule.ddim("official_quad", 200, 1.0).sigmas).all()
+
+
+def test_the_official_tables_are_those_that_the_official_code_printed(golden):
+    printed = json.loads((golden / "dynamicrafter" / "f_ddim_timesteps.json").read_text())
+    assert len(printed) == 36
+    for name, table in printed.items():
+        spacing, steps = name.rsplit(".", 1)
+        assert Schedule(EPS).timesteps(f"official_{spacing}", int(steps)).tolist() == table, name
 
 
 def test_with_every_step_and_eta_1_sigma_is_the_posterior_deviation_of_ddpm():
@@ -126,7 +158,7 @@ def test_stored_tables_have_the_official_names():
 @pytest.mark.parametrize(
     ("spacing", "steps", "eta", "words"),
     [
-        ("uniformly", 10, 0.0, "allowed: uniform, uniform_trailing, official_uniform"),
+        ("uniformly", 10, 0.0, "allowed: uniform, uniform_trailing, quad, official_uniform"),
         ("uniform", 0, 0.0, "allowed: 1 to 1000"),
         ("uniform", 1001, 0.0, "allowed: 1 to 1000"),
         ("uniform", 10, 1.5, "sampling.eta is 1.5"),
