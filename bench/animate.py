@@ -1,222 +1,288 @@
 """How does one picture with a sentence become a clip: the trained full model, or a checkpoint, sampled once.
 
 Shapes: pictures uint8 (h, w, 3) of any size -> conditions float (1, 3, H, W) in [-1, 1]; clip uint8
-(T, H, W, 3), written as h264 at 8 frames per second.
+(T, H, W, 3), shown at 8 frames per second.
 Source: DynamiCrafter, arXiv:2310.12190, and its official inference script, which also resizes the shorter
 side and takes the centre; where that leaves black bars beside a narrow picture, this covers the frame.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.checks import OFFICIAL_PARTS
+from bench.clip_files import allowed_name, size_words, write_clip
 from bench.devices import find_devices
 from bench.encoded import clip_pixels
 from bench.engine import LocalEngine
 from bench.errors import BenchError, Interrupted, UsageError, known
 from bench.fingerprint import FileHashes
 from bench.graph import Graph, Step
-from bench.previews import SHOWN_FPS, write_video
-from bench.profile import ROOT, load_profile, model_preset, profile_names
+from bench.parts import load_adapted, load_autoencoder, load_encoders, load_generator
+from bench.precision import arithmetic
+from bench.profile import FROZEN, ROOT, Profile, load_profile, model_preset
 from bench.progress import PLAIN_EVERY, display_for
 from bench.runner import Options, Prepared, failures, prepare
 from bench.seeding import generator, normal
+from bench.spec import Question, Variant
 from bench.steps.train import FILE
 from bench.store import Store
+from bench.variants import Settings
 from datasets.clip import Frames
-from datasets.images import read_image
+from datasets.images import read_picture
 from datasets.transforms import covering_size, fit_frame
-from models import presets
-from models.autoencoder import Autoencoder
-from models.checkpoint import (
-    Modules,
-    OfficialState,
-    check_official,
-    expected_entries,
-    load_official,
-    open_official,
-    problems,
-)
-from models.config import ModelConfig, SamplerConfig
+from models.checkpoint import is_official, load_released, open_official
+from models.config import DetailKind, ModelConfig, SamplerConfig
 from models.dynamicrafter import DynamiCrafter
-from models.encoders import ImageEncoder, TextEncoder
 from models.pipeline import Pipeline, to_uint8
-from models.schedule import Schedule
-from models.weights import load_module, load_state, load_tensors
+from models.schedule import SPACINGS, Schedule
 
-SPEC = ROOT / "ablations" / "dual_stream.yaml"
-VARIANT = "full"
-_ABSENT = "the model starts from it. `python -m bench pretrain` makes the tiny weights again"
+ENDS: DetailKind = "first_and_last"  # visual detail guidance that is shown a last picture too
+LONGER = 3
 OWN_PARTS = ("unet.", "projector.")
-SHORT_SIDE = 256  # pixels; smaller clips are enlarged, every pixel a square of pixels
-RELEASED: dict[str, tuple[Callable[[], ModelConfig], Callable[[], SamplerConfig]]] = {
-    "256": (presets.dynamicrafter_256, presets.sampler_256),
-    "512": (presets.dynamicrafter_512, presets.sampler_512),
-    "1024": (presets.dynamicrafter_1024, presets.sampler_1024),
-    "512_interp": (presets.dynamicrafter_512_interp, presets.sampler_512_interp),
+MOST_STEPS = 1000
+OFFERED = {  # what the release says may be told to each model
+    "dynamicrafter_256": (1, 6),
+    "dynamicrafter_512": (15, 30),
+    "dynamicrafter_1024": (5, 15),
+    "dynamicrafter_512_interp": (5, 30),
 }
 
 
 @dataclass(frozen=True)
-class Target:
-    """What animates.
+class Request:
+    """What is asked for.
 
     Args:
-        name: of the profile, or of a released size.
-        model: sizes of everything.
-        sampler: how latents are drawn.
-        fs: frame stride or FPS that the model is told; None: its default.
-        frozen: files of the autoencoder ("vae") and the encoders ("clip"); empty for a released size, whose
-            checkpoint holds them.
-        trains: whether the model can be trained here, on the profile's own world.
+        image: the first frame; any format, size and mode that `datasets.images` reads.
+        prompt: what happens; "" for nothing in particular.
+        out: the clip: .mp4, .gif, or a folder for PNGs.
+        end_image: the last frame.
+        loop: the clip ends as it begins; its last frame, which would be shown twice, is left out.
+        profile: a profile's name or path.
+        checkpoint: weights in the official layout, or of this project's DynamiCrafter; None: the full model of the
+            profile, trained first where the store lacks it.
+        seed: of the noise.
+        device: "auto", "cpu" or "cuda", for sampling; None: as the profile says.
+        steps, guidance_scale, spacing: of the sampler; None: as the profile says.
+        frame_stride, fps: what the model is told of the clip's speed, whichever of the two it takes.
+        store: where trained models are kept; None: runs/store.
     """
 
-    name: str
-    model: ModelConfig
-    sampler: SamplerConfig
-    fs: int | None = None
-    frozen: Mapping[str, Path] | None = None
-    trains: bool = False
+    image: Path
+    prompt: str
+    out: Path
+    end_image: Path | None = None
+    loop: bool = False
+    profile: str = "tiny"
+    checkpoint: Path | None = None
+    seed: int = 0
+    device: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    spacing: str | None = None
+    frame_stride: int | None = None
+    fps: int | None = None
+    store: Path | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the clip has a last picture."""
+        return self.loop or self.end_image is not None
 
 
-def animate(
-    image: Path,
-    prompt: str,
-    out: Path,
-    end_image: Path | None = None,
-    loop: bool = False,
-    profile: str = "tiny",
-    checkpoint: Path | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-) -> None:
-    """Writes a clip that starts from a picture, and prints how it came about.
+@dataclass(frozen=True)
+class Target:
+    """What animates: a profile as far as it concerns one clip.
 
     Args:
-        image: the first frame; any format and mode that `datasets.images` reads.
-        prompt: what happens; "" for nothing in particular.
-        out: the clip, a name that ends in .mp4; a file that is there is replaced.
-        end_image: the last frame, for a model with first-and-last detail guidance.
-        loop: the clip ends as it begins (same models); its last frame is left out.
-        profile: a profile's name or path, or with a checkpoint a released size (a key of RELEASED).
-        checkpoint: weights in the official layout, or of this project's DynamiCrafter; None: the full model
-            of the profile, trained first where the store lacks it.
-        seed: of the noise.
-        device: "auto", "cpu" or "cuda", for sampling; training is placed by the profile, as in `bench run`.
+        profile: sizes, sampler, weights.
+        model: sizes of everything, and what the model is shown.
+        sampler: how latents are drawn.
+        fs: frame stride or frames per second that the model is told.
+        frozen: files of the autoencoder ("vae") and the encoders ("clip"); empty where a checkpoint must bring them.
+    """
+
+    profile: Profile
+    model: ModelConfig
+    sampler: SamplerConfig
+    fs: int
+    frozen: Mapping[str, Path]
+
+    @property
+    def name(self) -> str:
+        """The profile's."""
+        return self.profile.name
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model can be trained here, on the profile's own world."""
+        return self.profile.world is not None
+
+
+def animate(request: Request) -> None:
+    """Writes a clip that starts from a picture, and prints how it came about.
 
     Raises:
         UsageError: the request does not fit together, before any work.
         BenchError: training failed.
         ValueError: a picture or weights cannot be read, or do not fit.
     """
-    target = find_target(profile)
-    check_request(target, out, end_image, loop, checkpoint, seed, device)
-    place = find_devices(device)[1][0]
-    pictures = [_picture(path, target.model) for path in (image, end_image) if path is not None]
-    parts = from_checkpoint(checkpoint, target) if checkpoint else trained(profile, target)
-    pipeline = _pipeline(parts, target).to(place)
+    target = find_target(request)
+    check_request(request, target)
+    device = find_devices(request.device or target.profile.execution.device)[1][0]
+    pictures = [_picture(path, target.model) for path in (request.image, request.end_image) if path is not None]
+    pipeline = (from_checkpoint(request, target) if request.checkpoint else trained(request, target)).to(device)
     started = time.perf_counter()
-    frames = sample(pipeline, target, pictures, prompt, loop, seed, place)
+    frames = sample(pipeline, target, pictures, request, device)
     seconds = time.perf_counter() - started
-    steps = target.sampler.steps
-    print(f"sampled: {_size(frames)}, {steps} steps, noise seed {seed}, {seconds:.1f} s on {place}")
-    _write(out, frames)
-
-
-def find_target(name: str) -> Target:
-    """What a profile's name, path or a released size stands for. Raises UsageError when it is neither."""
-    names = profile_names()
-    size = name.replace("-", "_")
-    if size in RELEASED and name not in names:
-        model, sampler = RELEASED[size]
-        return Target(size, model(), sampler())
-    if "/" not in name and not name.endswith((".yaml", ".yml")) and name not in names:
-        raise UsageError(f"--profile {name}: {known(name, [*names, *RELEASED])}")
-    profile = load_profile(name)
-    config = model_preset(profile.model)
-    return Target(
-        name=profile.name,
-        model=config,
-        sampler=profile.sampling.config,
-        fs=profile.clip.frame_stride if config.frame_rate == "frame_stride" else None,
-        frozen={role: ROOT / profile.weights[role] for role in ("vae", "clip")},
-        trains=profile.world is not None,
+    sampler = target.sampler
+    print(
+        f"sampled: {size_words(frames)}, {sampler.steps} steps ({sampler.spacing}), guidance {sampler.text_scale:g}, "
+        f"{_rate_words(target)}, noise seed {request.seed}, {seconds:.1f} s on {device}"
     )
+    print(write_clip(request.out, frames))
 
 
-def check_request(
-    target: Target,
-    out: Path,
-    end_image: Path | None,
-    loop: bool,
-    checkpoint: Path | None,
-    seed: int,
-    device: str,
-) -> None:
+def _rate_words(target: Target) -> str:
+    return f"frame stride {target.fs}" if target.model.frame_rate == "frame_stride" else f"{target.fs} fps"
+
+
+def find_target(request: Request) -> Target:
+    """The profile that is asked for, with the request's own numbers. Raises UsageError for an unknown one."""
+    name = request.profile
+    profile = load_profile("512-interp" if name == "512_interp" else name)
+    model = model_preset(profile.model)
+    if request.ends and request.checkpoint is None and profile.world is not None:
+        model = replace(model, visual_detail_guidance=ENDS)  # trained here, as the full model is
+    changes = {"steps": request.steps, "text_scale": request.guidance_scale, "spacing": request.spacing}
+    sampler = replace(profile.sampling.config, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
+    stride = model.frame_rate == "frame_stride"
+    own = profile.rate.animate or (profile.clip.frame_stride if stride else model.unet.default_fps)
+    told = request.frame_stride if stride else request.fps
+    frozen = {role: ROOT / profile.weights[role] for role in FROZEN if role in profile.weights}
+    return Target(profile, model, sampler, own if told is None else told, frozen)
+
+
+def check_request(request: Request, target: Target) -> None:
     """Refuses what cannot be done; raises UsageError with every reason."""
-    detail, ends = target.model.visual_detail_guidance, loop or end_image is not None
-    errors = []
-    if out.suffix.lower() != ".mp4" or out.is_dir():
-        errors.append(f"--out {out}: allowed is a file whose name ends in .mp4")
-    if seed < 0:
-        errors.append(f"--seed is {seed}; allowed: whole numbers from 0")
-    if device not in ("auto", "cpu", "cuda"):
-        errors.append(f"--device is '{device}'. {known(device, ('auto', 'cpu', 'cuda'))}")
-    if loop and end_image is not None:
+    errors = [words for words in (allowed_name(request.out), *_sampler_errors(request)) if words is not None]
+    errors += _rate_errors(request, target)
+    if request.device not in (None, "auto", "cpu", "cuda"):
+        errors.append(f"--device is '{request.device}'. {known(request.device, ('auto', 'cpu', 'cuda'))}")
+    if request.loop and request.end_image is not None:
         errors.append("--loop and --end-image exclude each other: a loop ends as it begins")
-    if ends and detail != "first_and_last":
+    detail = target.model.visual_detail_guidance
+    if request.ends and detail != ENDS:
         errors.append(
-            f"{'--loop' if loop else '--end-image'}: the model of profile {target.name} has visual detail "
+            f"{'--loop' if request.loop else '--end-image'}: the model of profile {target.name} has visual detail "
             f"guidance '{detail}', which shows it one picture only; the released interpolation model has "
-            "'first_and_last': --profile 512_interp --checkpoint FILE"
+            f"'{ENDS}': --profile 512-interp --checkpoint FILE"
         )
-    if detail == "first_and_last" and not ends:
+    if detail == ENDS and not request.ends:
         errors.append(
             f"the model of profile {target.name} goes from a first picture to a last one: give --end-image "
             "IMAGE or --loop"
         )
-    if checkpoint is None and not target.trains:
+    if request.checkpoint is None and not target.trains:
         errors.append(f"--profile {target.name} has nothing to train on here: give --checkpoint FILE")
     if errors:
         raise UsageError(errors)
 
 
+def _sampler_errors(request: Request) -> list[str]:
+    errors = []
+    if request.seed < 0:
+        errors.append(f"--seed is {request.seed}; allowed: whole numbers from 0")
+    if request.steps is not None and not 1 <= request.steps <= MOST_STEPS:
+        errors.append(f"--steps is {request.steps}; allowed: 1 to {MOST_STEPS}")
+    if request.guidance_scale is not None and not math.isfinite(request.guidance_scale):
+        errors.append(f"--guidance-scale is {request.guidance_scale}; allowed: a number, as 7.5 (1: no guidance)")
+    if request.spacing is not None and request.spacing not in SPACINGS:
+        errors.append(f"--spacing is '{request.spacing}'. {known(request.spacing, SPACINGS)}")
+    return errors
+
+
+def _rate_errors(request: Request, target: Target) -> list[str]:
+    """A number that this model would take for something else; a note for one that it never saw."""
+    stride = target.model.frame_rate == "frame_stride"
+    other = request.fps if stride else request.frame_stride
+    if other is not None:
+        wrong, right = ("--fps", "--frame-stride") if stride else ("--frame-stride", "--fps")
+        says = "frame strides" if stride else "frames per second"
+        return [f"{wrong}: the model of profile {target.name} is told {says}: give {right}"]
+    option = "--frame-stride" if stride else "--fps"
+    if target.fs < 1:
+        return [f"{option} is {target.fs}; allowed: whole numbers from 1"]
+    strides = target.profile.clip.train_strides
+    low, high = OFFERED.get(target.profile.model, (min(strides), max(strides)) if stride else (1, target.fs))
+    if not low <= target.fs <= high:
+        print(f"note: {option} {target.fs} is beyond what the model has seen, {low} to {high}")
+    return []
+
+
 # Weights
 
 
-def trained(profile: str, target: Target) -> Modules:
+def trained(request: Request, target: Target) -> Pipeline:
     """The full model of a profile at its first seed, out of the store; trained first where it is not there.
 
     Raises UsageError when weights that it starts from are missing, BenchError when a step failed.
     """
-    options = Options(specs=(SPEC,), profile=profile)
-    prepared = prepare(options)
+    if request.ends and (shipped := _shipped(target)) is not None:
+        return shipped
+    options = Options(specs=(), profile=request.profile, store=request.store)
+    settings = Settings(visual_detail_guidance=ENDS) if request.ends else Settings()
+    prepared = prepare(options, [_question(settings)], _longer(target.profile) if request.ends else None)
     seed = prepared.plan.profile.seeds[0]
-    step = prepared.plan.variants[SPEC.stem, VARIANT].training[seed][-1].step
+    step = prepared.plan.variants["animate", "model"].training[seed][-1].step
     assert step is not None, "only a first stage ships as a file, and the full model has three"
     store = Store(options.store_folder)
-    words = f"variant {VARIANT} of {SPEC.stem}, profile {target.name}, training seed {seed}"
+    kind = "the full model" if not request.ends else "the full model, shown the first and the last picture"
+    words = f"{kind}, profile {target.name}, training seed {seed}"
     if not store.has(step.kind, step.fingerprint):
         graph = needed(step)
-        absent = [f"{file.path}: there is no such file; {_ABSENT}" for file in graph.missing_files()]
+        absent = graph.missing_files()
         if absent:
-            raise UsageError(absent)
+            raise UsageError([f"{file.path}: there is no such file; the model starts from it" for file in absent])
         print(f"{words} is not in {store.root} yet: training it first, kept for the next time", flush=True)
         _train(prepared, graph, store)
     print(f"model: {words}, {step.kind} {step.fingerprint}")
-    parts = _modules(target.model)
-    load_module(parts.model, store.folder(step.kind, step.fingerprint) / FILE)
-    _load_frozen(parts, target)
-    return parts
+    return _pipeline(store.folder(step.kind, step.fingerprint) / FILE, target)
+
+
+def _shipped(target: Target) -> Pipeline | None:
+    """The interpolation model that comes with the profile; None where it has none."""
+    base, adapted = (ROOT / target.profile.weights.get(role, "") for role in ("t2v", "interpolation"))
+    if not adapted.is_file():
+        return None
+    model = load_adapted(base, adapted, target.model)
+    print(f"model: {_place(adapted)} on {_place(base)}: shown the first and the last picture, comes with the project")
+    return _with_frozen(model, Schedule(target.model.diffusion), target)
+
+
+def _place(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def _longer(profile: Profile) -> Profile:
+    """A longer stage iii: shown two frames and not all, a model needs more of it to keep to them."""
+    steps = LONGER * profile.stages.iii.steps
+    last = profile.stages.iii.model_copy(update={"steps": steps})
+    return profile.model_copy(update={"stages": profile.stages.model_copy(update={"iii": last})})
+
+
+def _question(settings: Settings) -> Question:
+    """Asks for one model; it is in no file."""
+    return Question("animate", Path(), "", "", (Variant("model", "model", (), settings),), ())
 
 
 def _train(prepared: Prepared, graph: Graph, store: Store) -> None:
@@ -245,72 +311,53 @@ def needed(last: Step) -> Graph:
     return graph
 
 
-def from_checkpoint(path: Path, target: Target) -> Modules:
-    """The modules of a user's file; nothing in it is executed.
+def from_checkpoint(request: Request, target: Target) -> Pipeline:
+    """The networks of a user's file; nothing in it is executed.
 
     Raises ValueError, naming every entry that is missing, left over or misshapen, when it does not fit.
     """
-    state = open_official(path)
-    official = any(name.startswith(OFFICIAL_PARTS) for name in state.shapes)
-    if not official and not any(name.startswith(OWN_PARTS) for name in state.shapes):
+    path = request.checkpoint
+    assert path is not None, "callers have seen to it"
+    names = open_official(path).shapes
+    official = is_official(names)
+    if not official and not any(name.startswith(OWN_PARTS) for name in names):
         raise ValueError(
             f"{path} is neither an official checkpoint nor a DynamiCrafter of this project; it holds "
-            f"{', '.join(list(state.shapes)[:3])}, ..."
+            f"{', '.join(list(names)[:3])}, ..."
         )
-    if official:
-        parts = _official(path, state, target)
-    elif target.frozen is None:
+    if not official and not target.frozen:
         raise ValueError(
             f"{path} holds a U-Net and a projector only; --profile {target.name} has no autoencoder and "
             "encoders of its own: give a checkpoint in the official layout, which holds them"
         )
-    else:
-        parts = _modules(target.model)
-        load_state(parts.model, {name: state.get(name) for name in state.shapes}, str(path))
-        _load_frozen(parts, target)
+    pipeline = _official(path, target) if official else _pipeline(path, target)
     layout = "official layout" if official else "layout of this project"
     print(f"model: {path}, {layout}, profile {target.name}, sha256 {FileHashes().sha256(path)}")
-    return parts
+    return pipeline
 
 
-def _official(path: Path, state: OfficialState, target: Target) -> Modules:
-    """Everything out of an official checkpoint; shapes are compared before anything is built."""
-    with torch.device("meta"):
-        outline = _modules(target.model)
-    misfits = problems(state.shapes, expected_entries(outline))
-    if misfits and not check_official(state):
-        learned = any(name.endswith(".alpha") for name in state.shapes)
-        sizes = "256" if learned else "512, 1024 or 512_interp"
-        raise ValueError(f"{path} is a released checkpoint of size {sizes}: say so with --profile")
-    parts = outline if misfits else _modules(target.model)  # the next line names the misfits
-    loaded = load_official(state, parts)
-    if loaded.schedule_differs:
-        tables = ", ".join(loaded.schedule_differs)
-        print(f"note: {path} was trained with other tables ({tables}) than --profile {target.name} has")
-    return parts
-
-
-def _modules(config: ModelConfig) -> Modules:
-    return Modules(
-        DynamiCrafter(config),
-        Autoencoder(config.autoencoder),
-        TextEncoder(config.clip),
-        ImageEncoder(config.clip),
+def _official(path: Path, target: Target) -> Pipeline:
+    """Everything out of one checkpoint, the noise schedule too."""
+    released = load_released(path, target.model)
+    differs = ", ".join(released.loaded.schedule_differs)
+    if differs:
+        print(f"note: {path} stores another noise schedule than --profile {target.name} ({differs}): it is used")
+    parts = released.whole
+    return Pipeline(
+        parts.model, parts.autoencoder, parts.text_encoder, parts.image_encoder, released.schedule, target.sampler
     )
 
 
-def _load_frozen(parts: Modules, target: Target) -> None:
-    assert target.frozen is not None, "callers have seen to it"
-    load_module(parts.autoencoder, target.frozen["vae"])
-    path = target.frozen["clip"]
-    state = load_tensors(path)
-    for encoder in (parts.text_encoder, parts.image_encoder):
-        load_state(encoder, encoder.weights_from(state), str(path))
+def _pipeline(path: Path, target: Target) -> Pipeline:
+    """A model of this project with the profile's autoencoder and encoders."""
+    made = load_generator(path, target.model)
+    return _with_frozen(made.model, made.schedule, target)
 
 
-def _pipeline(parts: Modules, target: Target) -> Pipeline:
-    schedule = Schedule(target.model.diffusion)
-    return Pipeline(parts.model, parts.autoencoder, parts.text_encoder, parts.image_encoder, schedule, target.sampler)
+def _with_frozen(model: DynamiCrafter, schedule: Schedule, target: Target) -> Pipeline:
+    image, text = load_encoders(target.frozen["clip"], target.model.clip)
+    autoencoder = load_autoencoder(target.frozen["vae"], target.model.autoencoder)
+    return Pipeline(model, autoencoder, text, image, schedule, target.sampler)
 
 
 # Pictures and clips
@@ -318,40 +365,34 @@ def _pipeline(parts: Modules, target: Target) -> Pipeline:
 
 def _picture(path: Path, config: ModelConfig) -> Frames:
     """A picture at the model's size (H, W, 3), and a line about what was done to it."""
-    frame = read_image(path)
-    height, width = frame.shape[:2]
+    picture = read_picture(path)
+    height, width = picture.frame.shape[:2]
     h, w = covering_size(height, width, config.height, config.width)
-    resized = "" if (h, w) == (height, width) else f", resized to {w}x{h}"
     target = (config.height, config.width)
-    cropped = "" if (h, w) == target else f", its centre {config.width}x{config.height} taken"
-    print(f"{path}: {width}x{height}{resized}{cropped}")
-    return fit_frame(frame, config.height, config.width)
+    done = [f"{width}x{height}", *picture.notes]
+    done += [] if (h, w) == (height, width) else [f"resized to {w}x{h}"]
+    done += [] if (h, w) == target else [f"its centre {config.width}x{config.height} taken"]
+    print(f"{path}: {', '.join(done)}")
+    return fit_frame(picture.frame, config.height, config.width)
 
 
-def sample(
-    pipeline: Pipeline,
-    target: Target,
-    pictures: Sequence[Frames],
-    prompt: str,
-    loop: bool,
-    seed: int,
-    device: str,
-) -> Frames:
+def sample(pipeline: Pipeline, target: Target, pictures: Sequence[Frames], request: Request, device: str) -> Frames:
     """One clip (T, H, W, 3) from one or two pictures (H, W, 3); T is one less than the model's for a loop."""
     config = target.model
     first, *rest = [clip_pixels(np.array(p)[None, None])[:, :, 0].to(device) for p in pictures]
-    last = first if loop else rest[0] if rest else None
-    conditions = pipeline.conditions(first, [prompt], last)
-    rng = generator(seed, "animate")
-    shape = (1, conditions.latent.shape[1], config.frames, *conditions.latent.shape[3:])
+    last = first if request.loop else rest[0] if rest else None
+    rng = generator(request.seed, "animate")
+    with arithmetic(target.profile.execution.precision, device):
+        conditions = pipeline.conditions(first, [request.prompt], last)
+        shape = (1, conditions.latent.shape[1], config.frames, *conditions.latent.shape[3:])
 
-    def draw(step: int = -1) -> Tensor:
-        return normal(rng, shape).to(device)
+        def draw(step: int = -1) -> Tensor:
+            return normal(rng, shape).to(device)
 
-    rate = None if target.fs is None else torch.tensor([target.fs], device=device)
-    latents = pipeline.sample_latents(conditions, rate, draw(), draw, _reporter(target.sampler.steps))
-    frames = to_uint8(pipeline.decode(latents))[0].cpu().numpy()
-    return frames[:-1] if loop else frames
+        rate = torch.tensor([target.fs], device=device)
+        latents = pipeline.sample_latents(conditions, rate, draw(), draw, _reporter(target.sampler.steps))
+        frames = to_uint8(pipeline.decode(latents))[0].cpu().numpy()
+    return frames[:-1] if request.loop else frames
 
 
 def _reporter(steps: int) -> Callable[[int, Tensor, Tensor], None]:
@@ -365,17 +406,3 @@ def _reporter(steps: int) -> Callable[[int, Tensor, Tensor], None]:
             print(f"step {step + 1} of {steps}", file=sys.stderr, flush=True)
 
     return on_step
-
-
-def _write(out: Path, frames: Frames) -> None:
-    factor = max(1, -(-SHORT_SIDE // min(frames.shape[1:3])))
-    shown = np.repeat(np.repeat(frames, factor, axis=1), factor, axis=2)
-    replaced = ", replacing the file that was there" if out.exists() else ""
-    write_video(out, shown)
-    enlarged = f", every pixel shown as {factor}x{factor}" if factor > 1 else ""
-    print(f"written: {_size(shown)}{enlarged}, {SHOWN_FPS} frames per second{replaced}")
-
-
-def _size(frames: Frames) -> str:
-    """ "8 frames of 32x32" """
-    return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"

@@ -16,6 +16,7 @@ from bench.pretrain.clip import CLIP, train_clip
 from bench.pretrain.data import PriorWorld, prior_world
 from bench.pretrain.fit import Budget
 from bench.pretrain.generator import T2I, T2V, stage_i_budget, train_stage_i, train_t2i, train_t2v
+from bench.pretrain.interpolation import INTERPOLATION, train_interpolation
 from bench.pretrain.latents import VAE, train_autoencoder
 from bench.pretrain.measuring import CLASSIFIER, PERCEPTUAL, train_classifier, train_perceptual
 from models.presets import tiny
@@ -111,6 +112,11 @@ PRIORS: dict[str, Prior] = {
             "one_stage": "on the video model from the start (one stage)",
         }.items()
     },
+    "interpolation": Prior(
+        "what stage iii trains when it is shown the first and the last frame; the temporal layers are t2v's",
+        lambda p: train_interpolation(p.world, p.weights, p.scratch, p.log),
+        INTERPOLATION,
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """One picture and a sentence make a clip: from the store, from a checkpoint, and what is refused."""
 
+import json
 import pickle
 import re
 from dataclasses import replace
@@ -13,21 +14,23 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bench import animate as module
-from bench.animate import RELEASED, SPEC, animate, find_target, needed
+from bench.animate import ENDS, Request, animate, find_target, needed
 from bench.cli import main
 from bench.errors import UsageError
 from bench.graph import Step
 from bench.profile import ROOT
 from bench.runner import Options, prepare
+from bench.variants import Settings
 from models import presets
 from models.autoencoder import Autoencoder
 from models.checkpoint import Modules, OfficialState, key_list, official_state, to_official, unused_entries
 from models.config import ModelConfig
-from models.dynamicrafter import DynamiCrafter, text_to_image, text_to_video
+from models.dynamicrafter import DynamiCrafter, parameter_group, text_to_image, text_to_video
 from models.encoders import ClipPair, ImageEncoder, TextEncoder
 from models.schedule import Schedule
 from models.weights import load_state, save_module
 
+SPEC = ROOT / "ablations" / "dual_stream.yaml"
 WORLD = "world: {train_videos: 4, ucf101_groups: 8, ucf101_clips: 1, msrvtt_videos: 4, seed: 7}"
 PROFILE = (ROOT / "ablations" / "profiles" / "smoke.yaml").read_text(encoding="utf-8")
 
@@ -83,7 +86,8 @@ def decoded(path: Path) -> tuple[np.ndarray, str, str, float]:
 
 def make(folder: Path, out: Path, **changes: object) -> None:
     options = {"profile": str(folder / "small.yaml"), "checkpoint": folder / "own.safetensors"} | changes
-    animate(folder / "picture.png", "a red circle moves left", out, **options)  # type: ignore[arg-type]
+    options = {"image": folder / "picture.png", "prompt": "a red circle moves left"} | options
+    animate(Request(out=out, **options))  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_of_ours_makes_a_playable_clip_and_says_how(folder, tmp_path, capsys):
@@ -93,8 +97,11 @@ def test_a_checkpoint_of_ours_makes_a_playable_clip_and_says_how(folder, tmp_pat
     assert (frames.shape, codec, layout, rate) == ((8, 256, 256, 3), "h264", "yuv420p", 8.0)
     said = capsys.readouterr().out
     assert re.search(r"own\.safetensors, layout of this project, profile small, sha256 [0-9a-f]{64}", said)
-    assert "picture.png: 80x48, resized to 53x32, its centre 32x32 taken" in said
-    assert re.search(r"sampled: 8 frames of 32x32, 2 steps, noise seed 0, [\d.]+ s on cpu", said)
+    assert "picture.png: 80x48, transparency laid on white, resized to 53x32, its centre 32x32 taken" in said
+    words = (
+        r"sampled: 8 frames of 32x32, 2 steps \(uniform_trailing\), guidance 2, frame stride 3, noise seed 0, [\d.]+ s"
+    )
+    assert re.search(words, said)
     assert "written: 8 frames of 256x256, every pixel shown as 8x8, 8 frames per second\n" in said
     command = ["animate", str(folder / "picture.png"), "--prompt", "a red circle moves left"]
     command += ["--profile", str(folder / "small.yaml"), "--checkpoint", str(folder / "own.safetensors")]
@@ -112,9 +119,8 @@ def test_seed_and_prompt_and_picture_decide_the_bytes(folder, tmp_path):
         clips[name] = (tmp_path / f"{name}.mp4").read_bytes()
     for name, image, prompt in (("prompt", "picture", "blue"), ("picture", "grey", "a red circle moves left")):
         Image.new("L", (64, 64), 90).save(folder / "grey.png")
-        profile, checkpoint = str(folder / "small.yaml"), folder / "own.safetensors"
         out = tmp_path / f"{name}.mp4"
-        animate(folder / f"{image}.png", prompt, out, profile=profile, checkpoint=checkpoint)
+        make(folder, out, image=folder / f"{image}.png", prompt=prompt)
         clips[name] = out.read_bytes()
     assert clips.pop("again") == clips["a"]
     assert len(set(clips.values())) == len(clips)
@@ -130,41 +136,55 @@ def test_the_official_layout_gives_the_same_clip_as_ours(folder, tmp_path, capsy
     assert "official.ckpt, official layout, profile small" in capsys.readouterr().out
 
 
+def interpolation_preset() -> ModelConfig:
+    """A model of the tiny size that is shown the first and the last picture, in frames per second."""
+    return replace(presets.tiny(), visual_detail_guidance="first_and_last", frame_rate="fps")
+
+
 @pytest.fixture
-def interpolation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A released size "toy" with first-and-last guidance, and its checkpoint."""
-    config = replace(presets.tiny(), visual_detail_guidance="first_and_last")
-    sampler = replace(presets.sampler_tiny(), steps=2)
-    monkeypatch.setitem(RELEASED, "toy", (lambda: config, lambda: sampler))
+def interpolation(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """A profile without a world for such a model, and its checkpoint."""
+    monkeypatch.setattr(interpolation_preset, "__module__", presets.__name__)
+    monkeypatch.setattr(presets, "interpolation_preset", interpolation_preset, raising=False)
+    text = (folder / "small.yaml").read_text().replace("model: smoke", "model: interpolation_preset")
+    text = re.sub(r"^world: .*$", "rate: {animate: 5}", text, flags=re.MULTILINE)
+    (tmp_path / "toy.yaml").write_text(text)
     torch.manual_seed(1)
+    config = interpolation_preset()
     made: dict[str, torch.nn.Module] = {"vae": Autoencoder(config.autoencoder), "clip": ClipPair(config.clip)}
-    save_official(modules(config, made), folder / "toy.safetensors")
-    return folder / "toy.safetensors"
+    save_official(modules(config, made), tmp_path / "toy.safetensors")
+    return {"profile": str(tmp_path / "toy.yaml"), "checkpoint": tmp_path / "toy.safetensors"}
 
 
 def test_a_loop_drops_its_last_frame_and_an_end_image_counts(folder, interpolation, tmp_path):
-    changes = {"profile": "toy", "checkpoint": interpolation}
-    make(folder, tmp_path / "loop.mp4", loop=True, **changes)
+    make(folder, tmp_path / "loop.mp4", loop=True, **interpolation)
     assert len(decoded(tmp_path / "loop.mp4")[0]) == 7
     for color in ("white", "black"):
         Image.new("RGB", (40, 40), color).save(tmp_path / f"{color}.png")
-        make(folder, tmp_path / f"{color}.mp4", end_image=tmp_path / f"{color}.png", **changes)
+        make(folder, tmp_path / f"{color}.mp4", end_image=tmp_path / f"{color}.png", **interpolation)
         assert len(decoded(tmp_path / f"{color}.mp4")[0]) == 8
     assert (tmp_path / "white.mp4").read_bytes() != (tmp_path / "black.mp4").read_bytes()
     with pytest.raises(UsageError, match="profile toy goes from a first picture to a last one: give --end-image"):
-        make(folder, tmp_path / "one.mp4", **changes)
+        make(folder, tmp_path / "one.mp4", **interpolation)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"loop": True}, r"--loop: the model of profile small has .* 'repeat'.*--profile 512_interp"),
+        ({"loop": True}, r"--loop: the model of profile small has .* 'repeat'.*--profile 512-interp"),
         ({"end_image": Path("picture.png")}, r"--end-image: the model of profile small"),
         ({"seed": -1}, r"--seed is -1; allowed: whole numbers from 0"),
         ({"device": "gpu"}, r"--device is 'gpu'\. Known: auto, cpu, cuda"),
         ({"profile": "512", "checkpoint": None}, r"--profile 512 has nothing to train on here: give --checkpoint"),
-        ({"profile": "512-interp"}, r"profile 512_interp goes from a first picture to a last one"),
+        ({"profile": "512_interp"}, r"profile 512-interp goes from a first picture to a last one"),
         ({"profile": "tinny"}, r"--profile tinny: Known: .*1024.* Did you mean 'tiny'\?"),
+        ({"steps": 0}, r"--steps is 0; allowed: 1 to 1000"),
+        ({"steps": 1001}, r"--steps is 1001; allowed: 1 to 1000"),
+        ({"guidance_scale": float("nan")}, r"--guidance-scale is nan; allowed: a number"),
+        ({"spacing": "official"}, r"--spacing is 'official'\. Known: .*official_uniform"),
+        ({"fps": 8}, r"--fps: the model of profile small is told frame strides: give --frame-stride"),
+        ({"profile": "512", "frame_stride": 3}, r"--frame-stride: the model of profile 512 is told frames per second"),
+        ({"frame_stride": 0}, r"--frame-stride is 0; allowed: whole numbers from 1"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_before_any_work(folder, tmp_path, changes, words):
@@ -175,9 +195,10 @@ def test_what_does_not_fit_together_is_refused_before_any_work(folder, tmp_path,
 
 def test_all_reasons_are_given_at_once_and_the_command_is_wrong(folder, tmp_path, capsys):
     command = ["animate", str(folder / "picture.png"), "--prompt", "", "--loop", "--seed", "-2"]
-    assert main([*command, "--out", str(tmp_path / "clip.gif"), "--profile", str(folder / "small.yaml")]) == 2
+    command += ["--profile", str(folder / "small.yaml"), "--checkpoint", str(folder / "own.safetensors")]
+    assert main([*command, "--out", str(tmp_path / "clip.avi")]) == 2
     said = capsys.readouterr().err
-    assert "clip.gif: allowed is a file whose name ends in .mp4" in said
+    assert "clip.avi: allowed is a name that ends in .mp4 or .gif, or a folder (no suffix) for PNGs" in said
     assert "--seed is -2" in said
     assert "--loop" in said
 
@@ -191,15 +212,18 @@ def test_weights_that_do_not_fit_are_named(folder, tmp_path):
         make(folder, tmp_path / "clip.mp4", checkpoint=folder / "vae.safetensors")
     with pytest.raises(ValueError, match="has no autoencoder and encoders of its own"):
         make(folder, tmp_path / "clip.mp4", profile="256", checkpoint=folder / "own.safetensors")
-    with pytest.raises(ValueError, match=r"the checkpoint does not fit, \d+ entries"):
+    with pytest.raises(ValueError, match=r"official.safetensors does not fit, \d+ entries"):
         make(folder, tmp_path / "clip.mp4", profile="256", checkpoint=folder / "official.safetensors")
 
 
 def test_a_released_checkpoint_of_another_size_is_recognised(folder, tmp_path, monkeypatch):
-    for name, sizes in {"256": "size 256:", "512": "size 512, 1024 or 512_interp:"}.items():
-        state = OfficialState(key_list(name), lambda entry: torch.zeros(1))
-        monkeypatch.setattr(module, "open_official", lambda path, state=state: state)
-        with pytest.raises(ValueError, match=f"is a released checkpoint of {sizes} say so with --profile"):
+    for name, size in {"256": "256", "512": "512 or 512_interp"}.items():
+        shapes = key_list(name)
+        table = torch.full((1400,), 0.7)
+        state = OfficialState(shapes, lambda entry: table, {})  # noqa: B023
+        for place in ("bench.animate", "models.checkpoint"):
+            monkeypatch.setattr(f"{place}.open_official", lambda path, state=state: state)
+        with pytest.raises(ValueError, match=f"is a released checkpoint of size {size}: say so with --profile"):
             make(folder, tmp_path / "clip.mp4")
 
 
@@ -218,9 +242,8 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(folder, tmp_path):
 def test_a_picture_that_is_none_is_named(folder, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
-    profile, checkpoint = str(folder / "small.yaml"), folder / "own.safetensors"
     with pytest.raises(ValueError, match=r"bad\.png cannot be read as an image"):
-        animate(bad, "", tmp_path / "clip.mp4", profile=profile, checkpoint=checkpoint)
+        make(folder, tmp_path / "clip.mp4", image=bad)
 
 
 def test_without_a_checkpoint_the_model_is_trained_once_and_then_reused(folder, tmp_path, monkeypatch, capsys):
@@ -239,6 +262,35 @@ def test_without_a_checkpoint_the_model_is_trained_once_and_then_reused(folder, 
     assert kinds == {"world", "clips", "encode", "train"}  # and nothing that is only there to be scored
 
 
+@pytest.mark.slow
+def test_an_interpolation_model_is_trained_for_the_tiny_world_on_first_use(folder, tmp_path, monkeypatch, capsys):
+    """No file is needed for --end-image and --loop."""
+    monkeypatch.chdir(tmp_path)
+    make(folder, tmp_path / "trained", checkpoint=None, loop=True)
+    said = capsys.readouterr().out
+    assert "the full model, shown the first and the last picture, profile small" in said and "training it first" in said
+    assert len(list((tmp_path / "trained").iterdir())) == 7
+    (curve,) = [p for p in (tmp_path / "runs/store/artifacts/train").glob("*/curve.jsonl") if '"iii"' in p.read_text()]
+    assert json.loads(curve.read_text().splitlines()[-1])["step"] == 3 * 2  # a longer stage iii than the variants'
+
+
+def test_an_interpolation_model_that_comes_with_a_profile_is_used(folder, tmp_path, monkeypatch, capsys):
+    torch.manual_seed(3)
+    config = presets.tiny()
+    parts = modules(config, {"clip": ClipPair(config.clip), "vae": Autoencoder(config.autoencoder)})
+    own = {k: v.clone() for k, v in parts.model.state_dict().items() if parameter_group(k) != "temporal"}
+    save_file(own, tmp_path / "own.safetensors")
+    text = (folder / "small.yaml").read_text().replace("  vae:", f"  interpolation: {tmp_path}/own.safetensors\n  vae:")
+    (tmp_path / "shipped.yaml").write_text(text)
+    monkeypatch.setattr(module, "prepare", None)  # nothing is planned, let alone trained
+    changes = {"checkpoint": None, "loop": True, "profile": str(tmp_path / "shipped.yaml")}
+    make(folder, tmp_path / "shipped", **changes)
+    assert "own.safetensors on " in capsys.readouterr().out
+    save_file({"unet.conv_in.bias": own["unet.conv_in.bias"]}, tmp_path / "own.safetensors")
+    with pytest.raises(ValueError, match=r"lack \d+ parameters of the model, as projector"):
+        make(folder, tmp_path / "lacking", **changes)
+
+
 def test_weights_that_a_profile_starts_from_must_be_there(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lacking = (folder / "small.yaml").read_text().replace(f"{folder}/t2v.", "nowhere/t2v.")
@@ -250,6 +302,13 @@ def test_weights_that_a_profile_starts_from_must_be_there(folder, tmp_path, monk
 def test_the_steps_are_those_that_a_whole_run_would_do(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = prepare(Options(specs=(SPEC,), profile=str(folder / "small.yaml"))).plan
+    (last_asked,) = prepare(
+        Options((), str(folder / "small.yaml")), [module._question(Settings())]
+    ).plan.variants.values()
+    assert (
+        last_asked.training[0][-1].step.fingerprint
+        == plan.variants["dual_stream", "full"].training[0][-1].step.fingerprint
+    )
     last = plan.variants["dual_stream", "full"].training[0][-1].step
     assert isinstance(last, Step)
     steps = list(needed(last))
@@ -258,9 +317,50 @@ def test_the_steps_are_those_that_a_whole_run_would_do(folder, tmp_path, monkeyp
     assert steps[-1] is last
 
 
-@pytest.mark.parametrize("name", ["256", "512", "1024", "512_interp", "512-interp", "tiny", "smoke"])
+DEFAULTS = {"256": 3, "512": 24, "1024": 10, "512_interp": 5, "512-interp": 5, "tiny": 3, "smoke": 3}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_every_name_stands_for_a_model_and_a_sampler_that_go_together(name):
-    target = find_target(name)
+    target = find_target(Request(Path("x.png"), "", Path("x.mp4"), profile=name))
     table = Schedule(target.model.diffusion).ddim(target.sampler.spacing, target.sampler.steps, target.sampler.eta)
     assert len(table) == target.sampler.steps
-    assert (target.fs is None) == (name not in ("tiny", "smoke"))
+    assert target.fs == DEFAULTS[name]
+    assert (target.model.visual_detail_guidance == ENDS) == ("interp" in name)
+
+
+def test_the_requests_numbers_lie_over_the_profiles():
+    request = Request(Path("x"), "", Path("x.mp4"), profile="512", steps=7, guidance_scale=3.0, fps=18,
+                      spacing="official_uniform_trailing")  # fmt: skip
+    target = find_target(request)
+    assert (target.sampler.steps, target.sampler.text_scale, target.sampler.spacing, target.fs) == (
+        7, 3.0, "official_uniform_trailing", 18,
+    )  # fmt: skip
+    assert target.sampler.guidance_rescale == 0.7  # and the rest is the profile's
+
+
+def test_options_change_the_clip_and_a_rate_that_was_never_seen_is_noted(folder, tmp_path, capsys):
+    clips = set()
+    for changes in ({}, {"steps": 3}, {"guidance_scale": 1.0}, {"frame_stride": 9}, {"spacing": "uniform"}):
+        make(folder, tmp_path / "clip", **changes)
+        clips.add(b"".join(path.read_bytes() for path in sorted((tmp_path / "clip").iterdir())))
+        for path in (tmp_path / "clip").iterdir():
+            path.unlink()
+    assert len(clips) == 5
+    assert "note: --frame-stride 9 is beyond what the model has seen, 3 to 3" in capsys.readouterr().out
+
+
+def test_a_clip_is_a_video_an_animation_or_lossless_frames(folder, tmp_path, capsys):
+    for name in ("clip.mp4", "clip.gif", "frames"):
+        make(folder, tmp_path / name)
+    with Image.open(tmp_path / "clip.gif") as gif:
+        assert (gif.n_frames, gif.size, gif.info["duration"], gif.info["loop"]) == (8, (256, 256), 120, 0)
+    files = sorted((tmp_path / "frames").iterdir())
+    assert [path.name for path in files] == [f"{k:03d}.png" for k in range(8)]
+    stored = np.stack([np.asarray(Image.open(path)) for path in files])
+    assert stored.shape == (8, 32, 32, 3)
+    shown = decoded(tmp_path / "clip.mp4")[0][:, 4::8, 4::8]
+    assert np.abs(shown.astype(int) - stored).mean() < 12  # h264 against no loss
+    assert "written: 8 frames of 32x32 as frames/000.png to 007.png, without loss" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="a folder of PNGs must be new or empty"):
+        make(folder, tmp_path / "frames")

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from video_files import noise
 
 from datasets.framefile import FramesWriter, read_frames
-from datasets.images import image_files, read_image
+from datasets.images import image_files, read_image, read_picture
 
 
 def save(path, array, kind="PNG", **options):
@@ -44,12 +44,104 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert upright.shape == (32, 16, 3) and upright[:12].max() < 20 and upright[20:].min() > 235
 
 
+def drawn(mode, size=(12, 8), **options):
+    """A file of a mode: a red square on its left half."""
+    image = Image.new("RGB", size, "white")
+    image.paste((255, 0, 0), (0, 0, size[0] // 2, size[1]))
+    return image.convert(mode, **options)
+
+
+MODES = {  # file name: (picture, what it is saved as, left pixel, right pixel, words)
+    "p.gif": (lambda: drawn("P", palette=Image.Palette.ADAPTIVE), "GIF", (255, 0, 0), (255, 255, 255), "a palette"),
+    "cmyk.jpg": (lambda: drawn("CMYK"), "JPEG", (254, 0, 0), (255, 255, 255), "converted from CMYK"),
+    "la.png": (lambda: drawn("LA"), "PNG", (76, 76, 76), (255, 255, 255), None),
+    "one.png": (lambda: drawn("1"), "PNG", None, (255, 255, 255), "converted from black and white"),
+    "ycc.tif": (lambda: drawn("YCbCr"), "TIFF", (254, 0, 0), (255, 255, 255), "converted from YCbCr"),
+    "named.png": (lambda: drawn("RGB"), "WEBP", None, None, "a WEBP file whatever its name says"),
+    "plain.bmp": (lambda: drawn("RGB"), "BMP", (255, 0, 0), (255, 255, 255), None),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_rgb_and_says_so(tmp_path, name):
+    make, kind, left, right, words = MODES[name]
+    make().save(tmp_path / name, kind)
+    found = read_picture(tmp_path / name)
+    assert found.frame.shape == (8, 12, 3) and found.frame.dtype == np.uint8
+    for x, wanted in ((1, left), (10, right)):
+        assert wanted is None or np.abs(found.frame[4, x].astype(int) - wanted).max() <= 2
+    assert any(words in note for note in found.notes) if words else found.notes == ()
+    np.testing.assert_array_equal(read_image(tmp_path / name), found.frame)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_and_not_cut_off(tmp_path, kind):
+    levels = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "deep.png", kind)
+    found = read_picture(tmp_path / "deep.png")
+    np.testing.assert_array_equal(found.frame[..., 0].ravel(), np.arange(256))  # Pillow alone makes nearly all white
+    assert "grey of 16 bits scaled to 8" in found.notes
+
+
+def test_floating_point_pictures_are_scaled_by_their_range(tmp_path):
+    for top in (1.0, 255.0):
+        values = np.linspace(0, top, 256, dtype=np.float32).reshape(16, 16)
+        values[0, 0] = np.nan
+        Image.fromarray(values).save(tmp_path / "f.tif", "TIFF")
+        np.testing.assert_array_equal(read_image(tmp_path / "f.tif")[..., 2].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_pictures_the_first_is_taken(tmp_path, kind):
+    frames = [Image.new("RGB", (12, 8), color) for color in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "a.bin", kind, save_all=True, append_images=frames[1:], lossless=True)
+    found = read_picture(tmp_path / "a.bin")
+    assert np.abs(found.frame.astype(int) - (255, 0, 0)).max() <= 2
+    assert "the first of 3 pictures" in found.notes
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations_are_undone(tmp_path, orientation):
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :12] = 255  # bright at the top left
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that makes what the tag tells to undo
+    image = Image.fromarray(upright)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = image.transpose(Image.Transpose(turn[orientation])) if orientation > 1 else image
+    stored.save(tmp_path / "p.png", exif=exif)
+    found = read_picture(tmp_path / "p.png")
+    np.testing.assert_array_equal(found.frame, upright)
+    assert ("turned upright as its EXIF data says" in found.notes) == (orientation > 1)
+
+
+def test_damaged_metadata_do_not_lose_the_picture(tmp_path):
+    picture = noise(1, 8, 12)[0]
+    save(tmp_path / "p.png", picture, exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff\x01")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png"), picture)
+
+
+def test_a_huge_photograph_is_decoded_smaller_and_anything_else_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.images.MAX_PIXELS", 64 * 48)
+    drawn("RGB", (160, 120)).save(tmp_path / "huge.jpg", quality=95)
+    found = read_picture(tmp_path / "huge.jpg")
+    assert found.frame.shape == (30, 40, 3) and found.notes == ("160x120 decoded at 1/4",)
+    with pytest.raises(ValueError, match="160x120 is larger than 3072 pixels"):
+        read_image(tmp_path / "huge.jpg")
+    drawn("RGB", (160, 120)).save(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match="160x120 is larger than 3072 pixels"):
+        read_picture(tmp_path / "huge.png")
+    drawn("RGB", (1600, 160)).save(tmp_path / "beyond.jpg")
+    with pytest.raises(ValueError, match="1600x160 is larger"):
+        read_picture(tmp_path / "beyond.jpg")
+
+
 def test_what_is_no_picture_is_refused_by_name(tmp_path, monkeypatch):
     (tmp_path / "text.png").write_text("no")
     whole = save(tmp_path / "whole.png", noise(1, 64, 64)[0]).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    save(tmp_path / "tiff.png", noise(1)[0], "TIFF")
-    for name in ("text.png", "cut.png", "tiff.png", "absent.png"):
+    save(tmp_path / "tga.png", noise(1)[0], "TGA")
+    for name in ("text.png", "cut.png", "tga.png", "absent.png"):
         with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
             read_image(tmp_path / name)
     monkeypatch.setattr("datasets.images.MAX_PIXELS", 100)

@@ -10,7 +10,7 @@ from video_files import numbered, numbers
 from datasets.clip import Catalog, Video
 from datasets.draws import digest, generator
 from datasets.select import ClipRule, ordered, prompt, select_clips
-from datasets.transforms import covering_size, fit, fit_frame
+from datasets.transforms import covering_size, fit, fit_frame, middle
 
 RULE = ClipRule(frames=4, frame_stride=2, height=16, width=16, seed=7)
 
@@ -175,3 +175,13 @@ def test_shrinking_is_antialiased():
     checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     small = fit_frame(np.repeat(checks[..., None], 3, axis=2), 16, 16)
     assert abs(small.astype(int) - 127).max() < 20
+
+
+def test_a_strip_is_cut_before_it_would_be_made_enormous(monkeypatch):
+    ramp = np.linspace(0, 255, 3000).astype(np.uint8)
+    strip = np.repeat(np.repeat(ramp[:, None, None], 3, axis=1), 3, axis=2)  # 3000 x 3
+    whole = fit_frame(strip, 32, 32)
+    monkeypatch.setattr("datasets.transforms.MOST_PIXELS", 32 * 1000)
+    assert middle(strip, 32, 32).shape[0] < 30
+    assert np.abs(fit_frame(strip, 32, 32).astype(int) - whole).max() <= 1
+    assert middle(strip[:100], 32, 32).shape[0] < 30 and middle(strip[:30], 32, 32).shape == (30, 3, 3)
