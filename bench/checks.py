@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.environment import cpu_cores
 from bench.errors import UsageError
 from bench.fingerprint import sha256_file
 from bench.sources import assignments
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 READERS = ("ucf101", "msrvtt", "webvid", "folder")
 OFFICIAL_PARTS = (
@@ -67,30 +62,27 @@ def check_weights(files: Sequence[Path], say: Callable[[str], None]) -> int:
 
 def describe_weights(path: Path, say: Callable[[str], None]) -> list[str]:
     """Says what a file holds; returns what is wrong with it. Raises ValueError when it cannot be read."""
-    from models.checkpoint import check_official, open_official
+    from bench.metrics.convert import describe_measuring
+    from bench.metrics.state_files import is_archive
+    from bench.weight_files import describe, first_of, not_numbers
+    from models.tensor_files import open_official
 
-    state = open_official(path)
-    if any(name.startswith(OFFICIAL_PARTS) for name in state.shapes):
-        problems = check_official(state)
-        if not problems:
-            say(f"ok {path}: an official checkpoint, {len(state.shapes)} entries, every one fits")
-        return problems
-    bad = [name for name in state.shapes if not _finite(state.get(name))]
-    if not bad:
-        count = sum(prod(shape) for shape in state.shapes.values())
-        say(f"ok {path}: {len(state.shapes)} tensors, {count / 1e6:.2f} M values, sha256 {sha256_file(path)}")
-        _say_card(path, say)
-    return [f"{name} holds values that are no numbers" for name in bad]
-
-
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+    state = None if path.is_dir() or is_archive(path) else open_official(path)
+    found = describe(state) if state is not None else None
+    measuring = describe_measuring(path) if found is None or found.layout == "unknown" else None
+    if measuring is not None or state is None or found is None:
+        say("\n".join(f"ok {path}: {line}" for line in measuring or []))
+        return [] if measuring else ["no weights that are known here"]
+    problems = [*first_of(found.problems), *first_of(not_numbers(state))]
+    say(f"{'' if problems else 'ok '}{path}: {'; '.join(found.words)}, sha256 {sha256_file(path)}")
+    for line in (*state.notes, *card_lines(path)):
+        say(f"   {line}")
+    return problems
 
 
-def _say_card(path: Path, say: Callable[[str], None]) -> None:
-    """The card that travels with our own files."""
+def card_lines(path: Path) -> list[str]:
+    """What travels with our own files."""
     from models.weights import read_card
 
     card = read_card(path) if path.suffix == ".safetensors" else {}
-    for key, value in sorted(card.items()):
-        say(f"   {key}: {value}")
+    return [f"{key}: {value}" for key, value in sorted(card.items())]

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
-from bench.commands import animate, check, pretrain, run, show, store
-from bench.errors import EXIT_INTERRUPTED, EXIT_USAGE, BenchError
+from bench.commands import (
+    animate,
+    check,
+    compare,
+    conditions,
+    convert,
+    fullsize,
+    pretrain,
+    run,
+    score,
+    show,
+    store,
+    study,
+)
+from bench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, BenchError, storage_words
 
-FAMILIES = (run, show, check, pretrain, animate, store)  # in the order of --help
+# in the order of --help
+FAMILIES = (run, conditions, score, compare, show, study, check, convert, pretrain, animate, fullsize, store)
 
 CommandError: type[Exception] = typer.BadParameter.__mro__[2]  # click's ClickException, wherever typer keeps it
 
@@ -36,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     except CommandError as error:
         error.show()  # type: ignore[attr-defined]
         return EXIT_USAGE
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at the end
+        return EXIT_FAILED
+    except OSError as error:
+        print(storage_words(error) or error, file=sys.stderr)
+        return EXIT_FAILED
     except (typer.Abort, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return EXIT_INTERRUPTED

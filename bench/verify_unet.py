@@ -1,26 +1,31 @@
 """Do the U-Net and the context projector compute what the official code computed?
 
-Reads golden files of kinds a (full-size U-Net), b (small U-Net: nine variants, every block) and c
-(projector): inputs and outputs, the configuration in the metadata; weights from a rule that needs no file.
+Reads golden files of kinds a (full-size U-Net), b (small U-Net: variants, every stage) and c (projector): inputs and
+outputs, the configuration in the metadata; weights from a rule that needs no file. The official context is text and
+image tokens in one, cut at 77; exactly 16 image tokens per frame are shared out to the frames, any other number is
+shown to all of them.
 Source: outputs of the official DynamiCrafter code (commit c453369), float32 on CPU.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from bench.verify_cases import Case, Left
+from bench.verify_configs import read_projector_config, read_unet_config
 from models.checkpoint import Official, projector_entries, unet_entries
 from models.config import ProjectorConfig, UNetConfig
 from models.projector import ContextProjector
@@ -28,21 +33,6 @@ from models.unet import VideoUNet
 
 BOUND = 2e-5  # on rel L2; the official code itself moves by 2e-6 between one and two threads
 TEXT_TOKENS = 77  # the official context is text and image tokens in one, cut here
-
-
-@dataclass(frozen=True)
-class Case:
-    """One comparison: the largest absolute difference, and |got - want| / |want|."""
-
-    name: str
-    max_abs: float
-    rel_l2: float
-    bound: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the relative error is within the bound; never with a NaN."""
-        return self.rel_l2 <= self.bound
 
 
 def compare(name: str, got: Tensor, want: Tensor, bound: float = BOUND) -> Case:
@@ -90,56 +80,26 @@ def filled_projector(config: ProjectorConfig) -> ContextProjector:
     return projector
 
 
-def read_unet_config(official: Mapping[str, Any]) -> UNetConfig:
-    """An official U-Net configuration as ours."""
-    image: Literal["learned", "fixed", "none"] = "none"
-    if official["image_cross_attention"]:
-        image = "learned" if official["image_cross_attention_scale_learnable"] else "fixed"
-    return UNetConfig(
-        in_channels=official["in_channels"],
-        out_channels=official["out_channels"],
-        model_channels=official["model_channels"],
-        channel_mult=tuple(official["channel_mult"]),
-        num_res_blocks=official["num_res_blocks"],
-        attention_resolutions=tuple(official["attention_resolutions"]),
-        num_head_channels=official["num_head_channels"],
-        transformer_depth=official["transformer_depth"],
-        context_dim=official["context_dim"],
-        dropout=official["dropout"],
-        temporal_conv=official["temporal_conv"],
-        temporal_attention=official["temporal_attention"],
-        init_attention=official["addition_attention"],
-        image_stream=image,
-        fps_condition=official["fs_condition"],
-        default_fps=official["default_fs"],
-    )
-
-
-def read_projector_config(official: Mapping[str, Any]) -> ProjectorConfig:
-    """An official Resampler configuration as ours."""
-    return ProjectorConfig(
-        dim=official["dim"],
-        depth=official["depth"],
-        head_channels=official["dim_head"],
-        heads=official["heads"],
-        tokens_per_frame=official["num_queries"],
-        frames=official["video_length"],
-        embedding_dim=official["embedding_dim"],
-        output_dim=official["output_dim"],
-        ff_mult=official["ff_mult"],
-    )
-
-
-def streams(context: Tensor, length: int | None = None) -> dict[str, Tensor]:
-    """An official context cut to `length` tokens, as text and image tokens."""
-    return {"text": context[:, :TEXT_TOKENS], "image": context[:, TEXT_TOKENS:length]}
+def streams(context: Tensor, length: int | None = None, image: bool = True) -> dict[str, Tensor]:
+    """An official context, cut to `length` tokens, as text and image tokens; without `image`, as text alone."""
+    context = context[:, :length]
+    text = {"text": context[:, :TEXT_TOKENS]}
+    return {**text, "image": context[:, TEXT_TOKENS:]} if image else text
 
 
 def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a golden file, and its metadata, decoded."""
+    """The tensors of a golden file and its metadata; values that are JSON are decoded, others stay text."""
     with safe_open(str(file), "pt") as opened:
-        metadata = {key: json.loads(value) for key, value in (opened.metadata() or {}).items()}
+        metadata = {key: decode(value) for key, value in (opened.metadata() or {}).items()}
         return {key: opened.get_tensor(key) for key in opened.keys()}, metadata  # noqa: SIM118
+
+
+def decode(value: str) -> Any:
+    """JSON where it is, else the text itself."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 OFFICIAL_STAGES: tuple[tuple[str, str], ...] = (  # our module, official name of its output
@@ -172,66 +132,111 @@ def run_recorded(unet: VideoUNet, run: Callable[[], Tensor]) -> tuple[Tensor, di
             hook.remove()
 
 
-def small_variants(base: UNetConfig) -> dict[str, tuple[UNetConfig, int | None, bool, bool]]:
-    """{golden name: (configuration, context length, image tokens given, fs given)} of kind b."""
-    no_image = replace(base, image_stream="none")
-    return {
-        "ica_learn_fs": (base, None, True, True),
-        "ica_learn_fsdefault": (base, None, True, False),
-        "ica_learn_fs_ctx93": (base, TEXT_TOKENS + 16, True, True),
-        "ica_fixed_fs": (replace(base, image_stream="fixed"), None, True, True),
-        "noica_fs": (no_image, None, False, True),
-        "noica_fs_textonly": (no_image, None, False, True),
-        "ica_learn_nofs": (replace(base, fps_condition=False), None, True, True),
-        "ica_learn_fs_noinit": (replace(base, init_attention=False), None, True, True),
-        "ica_learn_fs_notconv": (replace(base, temporal_conv=False), None, True, True),
-    }
+@dataclass(frozen=True)
+class Variant:
+    """What one output of a file of kind a or b was made with."""
+
+    config: UNetConfig
+    length: int | None = None  # of the context; None: all of it
+    fs: str | None = "fs"  # the tensor with the rate; None: none is given
+
+
+Word = Callable[[Variant], Variant]
+
+
+def _with(**changes: Any) -> Word:
+    return lambda variant: replace(variant, config=replace(variant.config, **changes))
+
+
+OTHER_RATE = "fs b"  # the words of `out_fs_b`, whose configuration is that of `out`
+WORDS: dict[str, Word] = {  # in the name of an output, after `out_`
+    "ica": lambda variant: variant,  # the words after it say how lambda comes about
+    "learn": _with(image_stream="learned"),
+    "fixed": _with(image_stream="fixed"),
+    "noica": _with(image_stream="none"),
+    "fs": _with(fps_condition=True),
+    "nofs": _with(fps_condition=False),
+    "fsdefault": lambda variant: replace(_with(fps_condition=True)(variant), fs=None),
+    "noinit": _with(init_attention=False),
+    "notconv": _with(temporal_conv=False),
+    "notattn": _with(temporal_attention=False),
+    "textonly": lambda variant: replace(variant, length=TEXT_TOKENS),
+    OTHER_RATE: lambda variant: replace(variant, fs="fs_b"),
+}
+CONTEXT = re.compile(r"ctx(\d+)")
+
+
+def variant_of(name: str, base: UNetConfig) -> Variant | None:
+    """What the words of an output's name ("ica_learn_fs_ctx93") say; None when one of them is not known."""
+    variant = Variant(base)
+    for word in name.replace("fs_b", OTHER_RATE).split("_") if name else ():
+        length = CONTEXT.fullmatch(word)
+        if length:
+            variant = replace(variant, length=int(length[1]))
+        elif word in WORDS:
+            variant = WORDS[word](variant)
+        else:
+            return None
+    return variant
 
 
 @torch.no_grad()
-def check_unet(file: Path) -> Iterator[Case]:
-    """Cases of a golden file of kind a or b, told apart by its tensors."""
-    tensors, metadata = read(file)
-    config = read_unet_config(metadata["config"])
-    if "out" in tensors:
-        yield from check_full_unet(tensors, metadata, config)
-    else:
-        yield from check_small_unet(tensors, config)
+def check_unet(file: Path) -> Iterator[Case | Left]:
+    """Kinds a and b: every output (`out`, `out_*`) by the words in its name, and the stages of one of them."""
+    golden, metadata = read(file)
+    base = read_unet_config(metadata["config"])
+    names = {key.removeprefix("out").removeprefix("_"): key for key in golden if key == "out" or key.startswith("out_")}
+    staged: list[Case | Left] = []
+    built: tuple[UNetConfig, VideoUNet] | None = None  # the last one: a full-size U-Net is built once
+    for name, key in sorted(names.items()):
+        variant = variant_of(name, base)
+        if variant is None or (variant.fs is not None and variant.config.fps_condition and variant.fs not in golden):
+            yield Left(key, "no variant of a U-Net is known by that name")
+            continue
+        if built is None or built[0] != variant.config:
+            built = None  # two would be in memory
+            built = variant.config, filled_unet(variant.config)
+        out, seen = run_recorded(built[1], partial(run_variant, built[1], golden, variant))
+        yield compare(key if "out" in golden else name, out, golden[key])
+        staged = max(staged, list(check_stages(golden, metadata, seen)), key=right)
+        if key == "out":
+            yield from check_default(golden, variant, built[1])
+    yield from staged
 
 
-def check_small_unet(golden: Mapping[str, Tensor], base: UNetConfig) -> Iterator[Case]:
-    """Kind b: every variant's output, and every stage of the first one."""
-    for name, (config, length, image, fs) in small_variants(base).items():
-        unet = filled_unet(config)
-        context = streams(golden["context"], length)
-        chosen = context if image else {"text": context["text"]}
-        rate = golden["fs"] if fs else None
-        out, seen = run_recorded(unet, partial(unet, golden["x"], golden["timesteps"], chosen, rate))
-        yield compare(name, out, golden[f"out_{name}"])
-        if name == "ica_learn_fs":
-            for key in sorted(k for k in golden if k.startswith("inter.")):
-                yield compare(key, seen[key.removeprefix("inter.")], golden[key])
+def right(cases: list[Case | Left]) -> int:
+    """How many comparisons are within their bounds: files do not say which output their stages are of."""
+    return sum(isinstance(case, Case) and case.ok for case in cases) + (len(cases) > 0)
 
 
-def check_full_unet(
-    golden: Mapping[str, Tensor], metadata: Mapping[str, Any], config: UNetConfig
-) -> Iterator[Case]:
-    """Kind a: the full-size U-Net; about 6 GB of memory."""
-    unet = filled_unet(config)
+def run_variant(unet: VideoUNet, golden: Mapping[str, Tensor], variant: Variant) -> Tensor:
+    """The output of a variant."""
+    context = streams(golden["context"], variant.length, variant.config.image_stream != "none")
+    return unet(golden["x"], golden["timesteps"], context, golden.get(variant.fs) if variant.fs else None)
 
-    def run(fs: Tensor | None, length: int | None = None) -> Tensor:
-        return unet(golden["x"], golden["timesteps"], streams(golden["context"], length), fs)
 
-    out, seen = run_recorded(unet, lambda: run(golden["fs"]))
-    yield compare("out", out, golden["out"])
-    for key in ("time_embed", "fps_embedding", "middle_block"):
-        yield compare(key, seen[key], golden[key])
-    yield compare("init_attn_frame0", seen["init_attn"][:1], golden["init_attn_frame0"])
-    for row, name in zip(golden["stage_stats"], metadata["stage_names"], strict=True):
-        yield compare(f"stage_stats.{name}", summary(seen[name]), row)
-    yield compare("out_fs_b", run(golden["fs_b"]), golden["out_fs_b"])
-    yield compare("out_fs_default", run(None), golden["out"])
-    yield compare("out_ctx93", run(golden["fs"], TEXT_TOKENS + 16), golden["out_ctx93"])
+def check_stages(
+    golden: Mapping[str, Tensor], metadata: Mapping[str, Any], seen: Mapping[str, Tensor]
+) -> Iterator[Case | Left]:
+    """Outputs of stages: whole ones (some of a large U-Net, every one of a small one), and their statistics."""
+    whole = {key: key.removeprefix("inter.") for key in golden if key.startswith("inter.") or key in seen}
+    whole |= {key: key.removesuffix("_frame0") for key in golden if key.endswith("_frame0")}
+    for key, stage in sorted(whole.items()):
+        if stage not in seen:
+            yield Left(key, "our U-Net has no such stage")
+            continue
+        got = seen[stage][: len(golden[key])] if key.endswith("_frame0") else seen[stage]
+        yield compare(key, got, golden[key])
+    if "stage_stats" in golden:
+        for row, name in zip(golden["stage_stats"], metadata["stage_names"], strict=True):
+            yield compare(f"stage_stats.{name}", summary(seen[name]), row)
+
+
+def check_default(golden: Mapping[str, Tensor], variant: Variant, unet: VideoUNet) -> Iterator[Case]:
+    """Without a rate, what the default rate gives: a file tells where the rate of its plain output is the default."""
+    rate = golden.get("fs")
+    if rate is not None and bool((rate == variant.config.default_fps).all()):
+        yield compare("out_fs_default", run_variant(unet, golden, replace(variant, fs=None)), golden["out"])
 
 
 def summary(x: Tensor) -> Tensor:
@@ -241,9 +246,12 @@ def summary(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def check_projector(file: Path) -> Iterator[Case]:
+def check_projector(file: Path) -> Iterator[Case | Left]:
     """Cases of a golden file of kind c."""
     tensors, metadata = read(file)
     for name, entry in metadata["meta"].items():
+        if f"{name}.out" not in tensors:
+            yield Left(name, "no result of it is in the file")
+            continue
         projector = filled_projector(read_projector_config(entry["config"]))
         yield compare(name, projector(tensors[f"{name}.x"]), tensors[f"{name}.out"])

@@ -9,6 +9,7 @@ GroupNorm eps 1e-6, downsampling pads right and bottom.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from models.config import AutoencoderConfig
 
 LOGVAR_RANGE = (-30.0, 20.0)
+AT_ONCE = 2**20  # pixels that go through at once: 16 frames of 256x256, 6 of 320x512, one of 576x1024
 
 
 def group_norm(channels: int, groups: int) -> nn.GroupNorm:
@@ -179,6 +181,12 @@ class Decoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
+def _in_parts(function: Callable[[Tensor], Tensor], rows: Tensor, pixels: int) -> Tensor:
+    """`function` of rows of `pixels` pixels each, as many at once as AT_ONCE allows: one frame needs most memory."""
+    parts = rows.split(max(1, AT_ONCE // pixels))
+    return function(rows) if len(parts) == 1 else torch.cat([function(part) for part in parts])
+
+
 class Autoencoder(nn.Module):
     """Frame by frame: a clip's frames never see each other."""
 
@@ -202,7 +210,8 @@ class Autoencoder(nn.Module):
                 f"Autoencoder.moments: frames have shape {tuple(frames.shape)}; "
                 f"allowed: (N, {channels}, H, W) with H and W multiples of {factor}"
             )
-        mean, logvar = self.quant_conv(self.encoder(frames)).chunk(2, dim=1)
+        pixels = frames.shape[-2] * frames.shape[-1]
+        mean, logvar = _in_parts(lambda part: self.quant_conv(self.encoder(part)), frames, pixels).chunk(2, dim=1)
         return mean, logvar.clamp(*LOGVAR_RANGE)
 
     def encode(self, video: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -229,7 +238,8 @@ class Autoencoder(nn.Module):
                 f"allowed: (B, {self.config.embed_dim}, T, h, w)"
             )
         rows = rearrange(latents / self.config.scale_factor, "b c t h w -> (b t) c h w")
-        frames = self.decoder(self.post_quant_conv(rows))
+        pixels = rows.shape[-2] * rows.shape[-1] * self.config.downsampling**2
+        frames = _in_parts(lambda part: self.decoder(self.post_quant_conv(part)), rows, pixels)
         return rearrange(frames, "(b t) c h w -> b c t h w", b=latents.shape[0])
 
     def forward(self, video: Tensor, noise: Tensor | None = None) -> Tensor:

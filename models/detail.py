@@ -1,7 +1,7 @@
 """Visual detail guidance: how the latent of the condition frame stands beside the noisy latents.
 
 Shapes: noisy latents (B, 4, T, h, w); condition latents (B, 4, 1, h, w) or one per frame (B, 4, T, h, w),
-scaled alike; the U-Net's input is (B, 4 + extra_channels, T, h, w), noisy channels first.
+scaled alike; the U-Net's input is (B, 4 + 4 copies, T, h, w), noisy channels first.
 Source: DynamiCrafter, arXiv:2310.12190, section 3.2; `first_and_last`: the official interpolation model.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class Detail(Protocol):
     """A part that makes the U-Net's input."""
 
-    extra_channels: int
+    copies: int  # of the latent's channels that it adds to the input
 
     def __call__(self, z_t: Tensor, condition: Tensor) -> Tensor:
         """Noisy latents and condition latents -> U-Net input."""
@@ -26,7 +26,7 @@ class Detail(Protocol):
 class Repeat(nn.Module):
     """The condition latent beside every frame; one per frame is taken as it is."""
 
-    extra_channels = 4
+    copies = 1
 
     def forward(self, z_t: Tensor, condition: Tensor) -> Tensor:
         """(B, 4, T, h, w), (B, 4, 1|T, h, w) -> (B, 8, T, h, w); ValueError for another number of frames."""
@@ -42,7 +42,7 @@ class FirstAndLast(nn.Module):
     Two condition frames: interpolation. One: a loop, the clip ends as it begins.
     """
 
-    extra_channels = 4
+    copies = 1
 
     def forward(self, z_t: Tensor, condition: Tensor) -> Tensor:
         """(B, 4, T, h, w), (B, 4, any, h, w) -> (B, 8, T, h, w)."""
@@ -55,7 +55,7 @@ class FirstAndLast(nn.Module):
 class NoDetail(nn.Module):
     """The model is not shown the condition latent."""
 
-    extra_channels = 0
+    copies = 0
 
     def forward(self, z_t: Tensor, condition: Tensor) -> Tensor:
         """(B, 4, T, h, w), ignored -> the noisy latents."""

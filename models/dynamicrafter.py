@@ -28,7 +28,7 @@ def unet_config(config: ModelConfig) -> UNetConfig:
     `config.unet`, but none without context. Both follow from the streams, so a variant is named once.
     Raises ValueError when there is context but `config.unet` has no image stream.
     """
-    channels = config.unet.out_channels + DETAIL[config.visual_detail_guidance].extra_channels
+    channels = config.unet.out_channels * (1 + DETAIL[config.visual_detail_guidance].copies)
     if config.context == "none":
         return replace(config.unet, in_channels=channels, image_stream="none")
     if config.unet.image_stream == "none":

@@ -18,10 +18,11 @@ NAMED = 6  # tensors that an error names
 
 @dataclass(frozen=True)
 class Inherited:
-    """Names of the parameters: taken from the parent, and new."""
+    """Names of the parameters: taken from the parent, and new; and entries of the parent's file that are not used."""
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
 
 def widen_conv_in(state: Mapping[str, Tensor], new_in_channels: int) -> dict[str, Tensor]:
@@ -37,25 +38,32 @@ def widen_conv_in(state: Mapping[str, Tensor], new_in_channels: int) -> dict[str
     return {**state, CONV_IN: torch.cat([weight, zeros], dim=1)}
 
 
+@torch.no_grad()
 def inherit(model: nn.Module, parent_state: Mapping[str, Tensor]) -> Inherited:
     """Copies every tensor of `parent_state` into `model`; what the parent lacks keeps its initial value.
 
-    A narrower first convolution is widened by zeros. Raises ValueError, and copies nothing, when a tensor of
-    the parent has no place in the model or another shape.
+    One at a time: a mapping that reads from a file is not held in memory. A narrower first convolution is widened by
+    zeros. Raises ValueError, and copies nothing, when a tensor of the parent has no place in the model or another
+    shape.
     """
     own = model.state_dict()
-    state = dict(parent_state)
-    if CONV_IN in state and CONV_IN in own and state[CONV_IN].shape[1] < own[CONV_IN].shape[1]:
-        state = widen_conv_in(state, own[CONV_IN].shape[1])
-    wrong = [f"{name}: the model has no such part" for name in state if name not in own]
+    channels = own[CONV_IN].shape[1] if CONV_IN in own else 0
+
+    def parent(name: str) -> Tensor:
+        value = parent_state[name]
+        wider = name == CONV_IN and value.shape[1] < channels
+        return widen_conv_in({CONV_IN: value}, channels)[CONV_IN] if wider else value
+
+    wrong = [f"{name}: the model has no such part" for name in parent_state if name not in own]
     wrong += [
-        f"{name}: {tuple(state[name].shape)} in the parent, {tuple(own[name].shape)} in the model"
-        for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
+        f"{name}: {tuple(parent(name).shape)} in the parent, {tuple(own[name].shape)} in the model"
+        for name in own.keys() & set(parent_state)
+        if parent(name).shape != own[name].shape
     ]
     if wrong:
         lines = "\n  ".join(sorted(wrong))
         raise ValueError(f"the parent does not fit the model, {len(wrong)} tensors:\n  {lines}")
-    model.load_state_dict(state, strict=False)
-    new = tuple(name for name in own if name not in state)
-    return Inherited(loaded=tuple(name for name in own if name in state), new=new)
+    loaded = tuple(name for name in own if name in parent_state)
+    for name in loaded:
+        own[name].copy_(parent(name))
+    return Inherited(loaded, tuple(name for name in own if name not in parent_state))

@@ -71,18 +71,25 @@ class TemporalBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """`depth` spatial blocks, added to the input; the last layer starts at zero."""
+    """`depth` spatial blocks of width `inner`, added to the input; the last layer starts at zero."""
 
     def __init__(
-        self, channels: int, head_channels: int, depth: int, context_dim: int, image_stream: str, groups: int
+        self,
+        channels: int,
+        inner: int,
+        head_channels: int,
+        depth: int,
+        context_dim: int,
+        image_stream: str,
+        groups: int,
     ) -> None:
         super().__init__()
         self.norm = GroupNorm(groups, channels, eps=1e-6)
-        self.linear_in = nn.Linear(channels, channels)
+        self.linear_in = nn.Linear(channels, inner)
         self.blocks = nn.ModuleList(
-            SpatialBlock(channels, head_channels, context_dim, image_stream) for _ in range(depth)
+            SpatialBlock(inner, head_channels, context_dim, image_stream) for _ in range(depth)
         )
-        self.linear_out = zero_init(nn.Linear(channels, channels))
+        self.linear_out = zero_init(nn.Linear(inner, channels))
 
     def forward(self, x: Tensor, signals: Signals) -> Tensor:
         """((B T), C, h, w) -> same; the norm's statistics are those of one frame."""

@@ -72,14 +72,15 @@ class VideoUNet(nn.Module):
         Raises ValueError when the streams are not those that this model attends to.
         """
         sets = {
-            name: tokens.unflatten(1, (self._sets(name, tokens.shape[1], frames), -1))
+            name: tokens.unflatten(1, self._sets(name, tokens.shape[1], frames))
             for name, tokens in context.items()
         }
         return Projected({name: layer.project(sets) for name, layer in self.cross_attentions().items()})
 
-    def _sets(self, stream: str, tokens: int, frames: int) -> int:
-        """Into how many sets the tokens of a stream fall: one per frame, or one for all."""
-        return frames if stream == "image" and tokens == frames * self.tokens_per_frame else 1
+    def _sets(self, stream: str, tokens: int, frames: int) -> tuple[int, int]:
+        """Into how many sets the tokens of a stream fall, one per frame or one for all; and tokens of a set."""
+        per_frame = stream == "image" and tokens == frames * self.tokens_per_frame
+        return (frames, self.tokens_per_frame) if per_frame else (1, tokens)
 
     def denoise(self, x: Tensor, t: Tensor, projected: Projected, fs: Tensor | None = None) -> Tensor:
         """One evaluation of the network.
@@ -184,10 +185,12 @@ class Builder:
 
     def _attention(self) -> dict[str, nn.Module]:
         c, width, head = self.config, self.channels, self.config.num_head_channels
-        spatial = SpatialTransformer(
-            width, head, c.transformer_depth, c.context_dim, c.image_stream, c.norm_groups
-        )
+        inner = width // head * head  # as many whole heads as fit
+        if not inner:
+            raise ValueError(f"num_head_channels is {head}; allowed: at most the channels of a level, {width}")
+        args = (head, c.transformer_depth)
+        spatial = SpatialTransformer(width, inner, *args, c.context_dim, c.image_stream, c.norm_groups)
         layers: dict[str, nn.Module] = {"spatial": spatial}
         if c.temporal_attention:
-            layers["temporal"] = TemporalTransformer(width, width, head, c.transformer_depth, c.norm_groups)
+            layers["temporal"] = TemporalTransformer(width, inner, *args, c.norm_groups)
         return layers

@@ -9,15 +9,46 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 CHUNK = 1 << 20
+RANDOM = {"uniform_", "normal_"}  # tensor methods that draw initial values
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves tensors alone that are about to be given initial values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        draws = getattr(func, "__module__", "") == "torch.nn.init" or getattr(func, "__name__", "") in RANDOM
+        return (args[0] if args else kwargs["tensor"]) if draws else func(*args, **kwargs)
+
+
+@contextmanager
+def uninitialised(dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Modules built inside have parameters of `dtype`, whose values are undefined; their buffers are filled as always.
+
+    For modules that are filled to the last parameter next: initial values cost a large model half a minute, and
+    memory that is taken before it is needed.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with _NoDraws():
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def sha256(path: Path) -> str:
@@ -47,20 +78,29 @@ def sort_header(file: BinaryIO) -> None:
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, card: Mapping[str, str] | None = None) -> str:
     """Writes tensors and a card; the file appears whole or not at all. Returns its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    try:
+
+    def write(temporary: Path) -> None:
         save_file(flat, temporary, metadata=dict(card or {}))
-        temporary.chmod(0o644)  # safetensors creates files that only their owner can read
         with temporary.open("r+b") as file:
             sort_header(file)
-            file.flush()
+
+    write_whole(path, write)
+    return sha256(path)
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, and puts it in its place when it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.chmod(0o644)  # safetensors creates files that only their owner can read
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return sha256(path)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ FRAMES = -Z - 1  # condition latents, one per frame
 def test_noisy_latents_come_first_and_channels_are_as_announced(kind):
     part = detail(kind)
     out = part(Z, FRAMES)
-    assert out.shape == (2, 4 + part.extra_channels, 5, 2, 2)
+    assert out.shape == (2, 4 + 4 * part.copies, 5, 2, 2)
     assert torch.equal(out[:, :4], Z)
 
 
