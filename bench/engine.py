@@ -1,30 +1,30 @@
 """How a graph of steps gets done on one machine: worker processes, one step each, the longest path first.
 
-A failed step stops only what stands on it. Ctrl-C or SIGTERM ends the workers; everything finished stays in
-the store and the checkpoints in its scratch folders, so that the same command goes on from there.
+A failed step stops only what stands on it. An input that is not what was written (its content is read before it is
+used) is made again. Ctrl-C or SIGTERM ends the workers; everything finished stays in the store and the checkpoints in
+its scratch folders, so that the same command goes on from there.
 """
 
 from __future__ import annotations
 
-import heapq
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from bench.agenda import Agenda
 from bench.environment import memory_mb
 from bench.errors import Interrupted
-from bench.graph import Graph, Step, kind_module, kind_version, path_costs
+from bench.graph import Graph, Step, kind_module, kind_version
 from bench.progress import Display
 from bench.store import Store
 from bench.worker import Task, serve
 
-BUSY_PAUSE = 1.0  # seconds before a step that another run is doing is asked for again
 STOP_PATIENCE = 5.0  # seconds a worker gets to end before it is killed
 
 
@@ -69,35 +69,58 @@ class LocalEngine:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._looked = 0.0
+        self._suspect: set[str] = set()  # steps whose artifact was found damaged
+        self._closed = False
         self.outcome = Outcome()
 
     def run(self, graph: Graph) -> Outcome:
         """Does everything; returns what became of it. Raises Interrupted when asked to stop."""
-        outcome = self.outcome = Outcome(reused={s.fingerprint for s in graph if self.store.has(s.kind, s.fingerprint)})
-        queue = _Queue(graph, outcome)
+        outcome = self.outcome = Outcome(reused=self._there(graph))
+        agenda = Agenda(graph, outcome.reused)
+        if len(outcome.reused) < len(graph):
+            self.store.part("locks")  # the one place that may make the store: workers may not
         self.display.start(list(graph), outcome.reused)
         try:
             with _signals():
-                while not queue.finished:
-                    self._hand_out(queue)
-                    self._listen(queue, outcome)
+                while not agenda.finished:
+                    self._hand_out(agenda)
+                    self._listen(agenda, outcome)
                 self._close()
         finally:
             self._stop()
             self.display.stop()
         return outcome
 
-    def _hand_out(self, queue: _Queue) -> None:
+    def _there(self, graph: Graph) -> set[str]:
+        """Fingerprints of the steps that are done. Results that no other step will read are read here, in full."""
+        read = {parent.fingerprint for step in graph for parent in step.parents}
+        found = set()
+        for step in graph:
+            if not self.store.has(step.kind, step.fingerprint):
+                continue
+            if step.fingerprint in read or self.store.damage(step.kind, step.fingerprint) is None:
+                found.add(step.fingerprint)
+            else:
+                self._suspect.add(step.fingerprint)
+        return found
+
+    def _hand_out(self, agenda: Agenda) -> None:
         """Gives ready steps to idle workers, starting workers as they are needed."""
-        while queue.ready():
+        while agenda.ready():
             idle = next((w for w in self._workers if w.step is None), None)
             if idle is None and len(self._workers) < self.count:
                 idle = self._start()
             if idle is None:
                 return
-            idle.step = queue.take()
-            idle.pipe.send(self._task(idle.step))
-            self.display.begin(idle.step)
+            step = agenda.take()
+            try:
+                idle.pipe.send(self._task(step))
+            except OSError:  # it died while it had nothing to do
+                agenda.put_back(step)
+                self._bury(idle)
+                continue
+            idle.step = step
+            self.display.begin(step)
 
     def _start(self) -> _Worker:
         device = self.devices[len(self._workers) % len(self.devices)]
@@ -105,7 +128,8 @@ class LocalEngine:
         process = self._context.Process(
             target=serve, args=(theirs, str(self.store.root), device, self.threads), daemon=False
         )
-        process.start()
+        with _held_back():  # Ctrl-C reaches the whole group; a worker must not see it before it can ignore it
+            process.start()
         theirs.close()
         worker = _Worker(process, ours, device)
         self._workers.append(worker)
@@ -126,9 +150,11 @@ class LocalEngine:
             local=dict(step.local),
             input_digests=step.input_digests,
             inputs=paths,
+            artifacts={role: s.kind for role, s in step.inputs.items() if isinstance(s, Step)},
+            suspect=step.fingerprint in self._suspect,
         )
 
-    def _listen(self, queue: _Queue, outcome: Outcome) -> None:
+    def _listen(self, agenda: Agenda, outcome: Outcome) -> None:
         """Waits for a message (half a second at most) and acts on what came."""
         by_pipe = {worker.pipe: worker for worker in self._workers}
         for pipe in wait(list(by_pipe), timeout=0.5):
@@ -137,7 +163,7 @@ class LocalEngine:
                 message = worker.pipe.recv()
             except (EOFError, OSError):
                 message = self._bury(worker)
-            self._act(worker, message, queue, outcome)
+            self._act(worker, message, agenda, outcome)
         self._watch_memory(outcome)
         self.display.tick()
 
@@ -160,7 +186,7 @@ class LocalEngine:
             reason += ", perhaps out of memory" if code == -signal.SIGKILL else ""
         return ("failed", f"the worker process died ({reason})", "")
 
-    def _act(self, worker: _Worker, message: tuple[Any, ...], queue: _Queue, outcome: Outcome) -> None:
+    def _act(self, worker: _Worker, message: tuple[Any, ...], agenda: Agenda, outcome: Outcome) -> None:
         step = worker.step
         if step is None:  # an idle worker died: another is started when needed
             return
@@ -169,23 +195,40 @@ class LocalEngine:
             return
         worker.step = None
         if message[0] == "busy":
-            queue.postpone(step)
+            agenda.postpone(step)
             self.display.busy(step)
             return
+        if message[0] == "damaged":
+            again = agenda.again(step, message[1])
+            if again is not None:
+                self._make_again(step, again, message[1], outcome)
+                return
+            listed = "; ".join(f"{name[:12]} {words}" for name, words in message[1].items())
+            message = ("failed", f"inputs are damaged, after they were made again: {listed}. Is the disk sound?", "")
         if message[0] == "failed":
             outcome.failed[step.fingerprint] = message[1]
             self.display.failed(step, message[1], message[2])
-            outcome.skipped |= queue.fail(step)
+            outcome.skipped |= agenda.fail(step)
             return
         if message[0] == "done":
             outcome.costs[step.fingerprint] = message[1]
         else:
             outcome.reused.add(step.fingerprint)
         self.display.finish(step, message[1] if message[0] == "done" else None)
-        queue.done(step)
+        agenda.done(step)
+
+    def _make_again(self, step: Step, again: Sequence[Step], words: Mapping[str, str], outcome: Outcome) -> None:
+        """Says what was damaged and forgets that it was done."""
+        self.display.busy(step)
+        for one in again:
+            self._suspect.add(one.fingerprint)
+            outcome.reused.discard(one.fingerprint)
+            what = f"{one.label} ({one.kind} {one.fingerprint[:12]})"
+            self.display.reopen(one, f"DAMAGED {what}, made again: {words[one.fingerprint]}")
 
     def _close(self) -> None:
         """Asks idle workers to end."""
+        self._closed = True
         for worker in self._workers:
             try:
                 worker.pipe.send(None)
@@ -193,10 +236,10 @@ class LocalEngine:
                 continue
 
     def _stop(self) -> None:
-        """Ends the workers whatever they do."""
-        busy = [w for w in self._workers if w.step is not None]
-        for worker in busy:
-            worker.process.terminate()
+        """Ends the workers: idle ones were asked to and go by themselves, unless the run was stopped."""
+        for worker in self._workers:
+            if worker.step is not None or not self._closed:
+                worker.process.terminate()
         patience = time.monotonic() + STOP_PATIENCE
         for worker in self._workers:
             worker.process.join(max(0.0, patience - time.monotonic()))
@@ -205,74 +248,6 @@ class LocalEngine:
                 worker.process.join()
             worker.pipe.close()
         self._workers.clear()
-
-
-class _Queue:
-    """Which steps can start now: inputs done, longest remaining path first, then in the plan's order."""
-
-    def __init__(self, graph: Graph, outcome: Outcome) -> None:
-        costs = {s.fingerprint: 0.0 if s.fingerprint in outcome.reused else s.cost for s in graph}
-        self._path = path_costs(graph, costs)
-        self._order = {s.fingerprint: k for k, s in enumerate(graph)}
-        self._children: dict[str, list[Step]] = {s.fingerprint: [] for s in graph}
-        self._waits: dict[str, int] = {}
-        self._heap: list[tuple[float, int, Step]] = []
-        self._later: list[tuple[float, Step]] = []
-        self._lost: set[str] = set()
-        todo = [s for s in graph if s.fingerprint not in outcome.reused]
-        self._open = len(todo)
-        for step in todo:
-            missing = {p.fingerprint: p for p in step.parents if p.fingerprint not in outcome.reused}
-            for fingerprint in missing:
-                self._children[fingerprint].append(step)
-            self._waits[step.fingerprint] = len(missing)
-            if not missing:
-                self._push(step)
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to wait for."""
-        return self._open == 0
-
-    def _push(self, step: Step) -> None:
-        fingerprint = step.fingerprint
-        heapq.heappush(self._heap, (-self._path[fingerprint], self._order[fingerprint], step))
-
-    def ready(self) -> bool:
-        """Whether a step can start; brings back those whose pause is over."""
-        now = time.monotonic()
-        for entry in [e for e in self._later if e[0] <= now]:
-            self._later.remove(entry)
-            self._push(entry[1])
-        return bool(self._heap)
-
-    def take(self) -> Step:
-        """The step to start next."""
-        return heapq.heappop(self._heap)[2]
-
-    def postpone(self, step: Step) -> None:
-        """Another run is at it: asks again later."""
-        self._later.append((time.monotonic() + BUSY_PAUSE, step))
-
-    def done(self, step: Step) -> None:
-        """A step is finished; what waited for it alone becomes ready."""
-        self._open -= 1
-        for child in self._children[step.fingerprint]:
-            self._waits[child.fingerprint] -= 1
-            if self._waits[child.fingerprint] == 0:
-                self._push(child)
-
-    def fail(self, step: Step) -> set[str]:
-        """A step failed: returns the fingerprints of everything that stands on it and will not run."""
-        before = len(self._lost)
-        todo = [step]
-        while todo:
-            for child in self._children[todo.pop().fingerprint]:
-                if child.fingerprint not in self._lost:
-                    self._lost.add(child.fingerprint)
-                    todo.append(child)
-        self._open -= 1 + len(self._lost) - before
-        return set(self._lost)
 
 
 @contextmanager
@@ -288,3 +263,16 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Keeps Ctrl-C for later; a process that is started meanwhile never gets it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -27,6 +27,31 @@ PACKAGES = (
     "matplotlib",
     "jinja2",
 )
+BITS = ("python", "torch", "numpy", "scipy", "av", "pillow", "machine", "cpu", "instructions")  # may change last bits
+DETERMINISM = {
+    "cpu": "the same bytes on the same processor with the same versions and threads a step, whatever the workers, the "
+    "order and the interruptions; on another one the numbers differ as tests/reproducibility/README.md tells",
+    "gpu": "not to the byte: kernels of a GPU may add in another order from run to run and from GPU to GPU; equal "
+    "fingerprints are then equal work, not equal bytes",
+}
+
+
+def bits() -> dict[str, str]:
+    """Everything of this machine that may change the last bits of a number, by the names of `BITS`."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "cpu": cpu_name()}
+    found["instructions"] = instructions()
+    return {name: found.get(name) or version(name) for name in BITS}
+
+
+def instructions() -> str:
+    """The widest vector instructions that kernels may use; a variable of torch can ask for narrower ones."""
+    if asked := os.environ.get("ATEN_CPU_CAPABILITY"):
+        return asked
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return ""
+    return next((name for name in ("avx512f", "avx2", "avx", "asimd") if name in flags), "")
 
 
 def describe(command: str, profile: str, seeds: tuple[int, ...], device: str, workers: int) -> dict[str, Any]:
@@ -36,6 +61,7 @@ def describe(command: str, profile: str, seeds: tuple[int, ...], device: str, wo
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_name(),
+        "instructions": instructions(),
         "cores": cpu_cores(),
         "torch": packages.get("torch", ""),
         "packages": packages,
@@ -46,6 +72,7 @@ def describe(command: str, profile: str, seeds: tuple[int, ...], device: str, wo
         "seeds": list(seeds),
         "device": device,
         "workers": workers,
+        "determinism": DETERMINISM["cpu" if device == "cpu" else "gpu"],
     }
 
 

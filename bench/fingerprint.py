@@ -5,6 +5,7 @@ Shapes: none. A digest is 64 hexadecimal characters; a file that is not there ye
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -87,11 +88,17 @@ class FileHashes:
         return digest([stat.st_size, stat.st_mtime_ns])
 
     def save(self) -> None:
-        """Writes the cache, if it changed; a reader never sees half of it."""
+        """Writes the cache, if it changed; a reader never sees half of it. Where it cannot be written (a store that
+        is read-only or full) files are hashed again the next time.
+        """
         if not (self.cache and self._dirty):
             return
-        self.cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.cache.with_name(f"{self.cache.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self._known))
-        temporary.replace(self.cache)
-        self._dirty = False
+        try:
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._known))
+            temporary.replace(self.cache)
+            self._dirty = False
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()

@@ -133,7 +133,7 @@ class Graph:
 
     def missing_files(self) -> list[File]:
         """Files that steps need and that are not there, each once."""
-        found = {s.path: s for step in self for s in step.inputs.values() if isinstance(s, File) and s.missing}
+        found = {s.digest: s for step in self for s in step.inputs.values() if isinstance(s, File) and s.missing}
         return list(found.values())
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -99,6 +99,12 @@ class Display:
         """Another run is doing this very step."""
         self._share.pop(step.fingerprint, None)
 
+    def reopen(self, step: Step, words: str) -> None:
+        """A step that was done has to be done again."""
+        self.finished -= 1
+        self._costs[step.fingerprint] = max(step.cost, 0.01)
+        self.note(words)
+
     def failed(self, step: Step, error: str, details: str) -> None:
         """A step failed."""
         self._share.pop(step.fingerprint, None)
@@ -129,10 +135,14 @@ class Display:
         print(line, file=self.stream, flush=True)
 
     def log(self, text: str) -> None:
-        """Appends to the run's log only."""
-        if self._log and text:
+        """Appends to the run's log only; a log that cannot be written (a full disk) stops no run."""
+        if not (self._log and text):
+            return
+        try:
             self._log.write(f"{time.monotonic() - self._began:9.1f}  {text.rstrip()}\n")
             self._log.flush()
+        except OSError:
+            self._log = None
 
     def tick(self) -> None:
         """Called about twice a second."""

@@ -6,6 +6,7 @@ report.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -13,23 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from bench import environment
-from bench import protocol as protocols
-from bench.assemble import Finished, assemble, is_assembled, run_identity, write_json
+from bench.assemble import Finished, assemble, is_assembled, mark_finished, run_identity, write_json
 from bench.devices import find_devices
 from bench.engine import LocalEngine, Outcome
 from bench.environment import cpu_cores
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.fingerprint import FileHashes
 from bench.graph import Step
-from bench.plan import Plan, ResolvedProtocol
+from bench.locks import Lock
+from bench.measure import resolve_protocols
+from bench.plan import Plan
 from bench.planner import build_plan
 from bench.profile import MEASURING, Profile, load_profile, model_preset, override
 from bench.progress import Display, display_for, duration, first_line
-from bench.sources import DATA_ROLES, WEIGHT_ROLES, assignments, find_sources, missing_weights
-from bench.spec import load_questions
+from bench.sources import DATA_ROLES, WEIGHT_ROLES, assignments, find_sources, missing
+from bench.spec import Question, load_questions
 from bench.store import Store
 
 RUNS = Path("runs")
@@ -73,10 +73,13 @@ class Prepared:
     workers: int
 
 
-def prepare(options: Options) -> Prepared:
-    """Checks everything and builds the plan; no step runs. Raises UsageError with every error of a kind."""
+def prepare(options: Options, asked: Sequence[Question] = (), changed: Profile | None = None) -> Prepared:
+    """Checks everything and builds the plan; no step runs. Raises UsageError with every error of a kind.
+
+    `asked`: questions that are in no file, instead of the options' specs; `changed`: a profile that is in none.
+    """
     errors: list[str] = []
-    profile = load_profile(options.profile)
+    profile = changed or load_profile(options.profile)
     data: dict[str, Path] = {}
     weights: dict[str, Path] = {}
     try:
@@ -89,7 +92,7 @@ def prepare(options: Options) -> Prepared:
         errors += error.messages
     try:
         profile = override(profile, options.samples, options.seeds, options.device, options.workers)
-        questions = load_questions(options.specs, model_preset(profile.model))
+        questions = list(asked) or load_questions(options.specs, model_preset(profile.model))
     except UsageError as error:
         errors += error.messages
     if errors:
@@ -97,31 +100,19 @@ def prepare(options: Options) -> Prepared:
     kind, devices = find_devices(profile.execution.device)
     hashes = FileHashes(options.store_folder / "file_hashes.json")
     sources = find_sources(profile, data, weights, hashes)
-    plan = build_plan(questions, profile, sources, resolve_protocol(profile), kind)
+    (protocol,) = resolve_protocols((), profile, sources, sampled=True)
+    plan = build_plan(questions, profile, sources, protocol, kind)
     hashes.save()
     per_device = max(1, cpu_cores() // profile.execution.threads) if kind == "cpu" else len(devices)
     wanted = profile.execution.workers
     return Prepared(plan, tuple(devices), per_device if wanted == "auto" else wanted)
 
 
-def resolve_protocol(profile: Profile) -> ResolvedProtocol:
-    """The profile's protocol, as the scoring steps and the report get it.
-
-    Raises UsageError for an unknown one, and for one whose networks this version does not have.
-    """
-    try:
-        protocol = protocols.resolve(profile.protocol, profile.model_dump(mode="json"))
-        protocols.check_measurable(protocol)
-    except ValueError as error:
-        raise UsageError(f"profile {profile.name}: {error}") from None
-    return ResolvedProtocol(protocol.name, protocol.config, protocol.fields())
-
-
 def run(options: Options, as_json: bool = False) -> int:
     """Does a run. Returns the exit code; raises UsageError before any work when something is wrong."""
     prepared = prepare(options)
     plan = prepared.plan
-    absent = missing_weights(plan.graph.missing_files())
+    absent = missing(plan.graph.missing_files())
     if absent:
         raise UsageError(absent)
     store, folder = Store(options.store_folder), options.run_folder
@@ -129,8 +120,12 @@ def run(options: Options, as_json: bool = False) -> int:
     if finished and is_assembled(plan, folder):
         words = f"{folder / 'report.html'}: nothing to do, all {len(plan.graph)} steps are done"
         return _tell(options, words, as_json)
+    if not finished:
+        check_released(plan)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "plan.json", {"steps": plan.graph.to_json()})  # `store gc` keeps what a run has under way
+    with contextlib.suppress(*((OSError, BenchError) if finished else ())):  # a finished store may be read-only
+        store.register(folder, (step.fingerprint for step in plan.graph))
     display = display_for(prepared.workers, options.quiet, folder / "log.txt")
     engine = LocalEngine(store, prepared.workers, prepared.devices, plan.profile.execution.threads, display)
     attempt = Attempt(options, prepared, engine, time.time())
@@ -143,10 +138,26 @@ def run(options: Options, as_json: bool = False) -> int:
     return _finish(attempt, store, display, as_json)
 
 
+def check_released(plan: Plan) -> None:
+    """Looks at the names in checkpoints that variants take their weights from. Raises UsageError for a misfit."""
+    roles = {v.settings.weights for q in plan.questions for v in q.variants if v.settings.weights}
+    given = [role for role in roles if plan.sources.has(role)]
+    if not given:
+        return
+    from bench.parts import check_checkpoint
+
+    for role in given:
+        path = plan.sources.weight(role).path
+        try:
+            check_checkpoint(path, model_preset(plan.profile.model))
+        except ValueError as error:
+            raise UsageError(f"--weights {role}={path}: {error}") from None
+
+
 def _finish(attempt: Attempt, store: Store, display: Display, as_json: bool) -> int:
     options, plan, outcome = attempt.options, attempt.prepared.plan, attempt.engine.outcome
     folder = options.run_folder
-    with FileLock(folder / ".lock"):
+    with Lock(folder / ".lock"):
         attempt.remember()
         assemble(Finished(plan, store, folder, outcome.failed), attempt.costs(), attempt.environment())
         try:
@@ -155,6 +166,8 @@ def _finish(attempt: Attempt, store: Store, display: Display, as_json: bool) -> 
             render(folder)
         except ValueError as error:
             raise BenchError(f"{folder}: the report cannot be made: {error}") from None
+        if outcome.complete:
+            mark_finished(plan, folder)
     for line in failures(list(plan.graph), outcome):
         display.note(line)
     words = f"{folder / 'report.html'} ({duration(time.time() - attempt.started)})"
@@ -199,7 +212,7 @@ class Attempt:
         now = {
             "started": environment.moment(self.started),
             "finished": environment.moment(time.time()),
-            "seconds": round(time.time() - self.started, 1),
+            "seconds": round(max(0.0, time.time() - self.started), 1),  # a clock that was set back gives none
             "peak_memory_mb": round(self.engine.outcome.peak_memory_mb, 1),
             "costs": self.engine.outcome.costs,
         }

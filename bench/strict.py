@@ -6,6 +6,7 @@ for text. Every error of a file is collected before any is raised.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from bench.errors import UsageError, known
+from bench.errors import MAX_SHOWN, UsageError, cut, known, one_line
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
-MAX_SHOWN = 60  # characters of a wrong value that a message repeats
+MAX_DIGITS = 18  # of a whole number
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _BARE_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?[0-9]*\.[0-9]*[eE][0-9]+")
 _READ_AS = {"int": "another number", "float": "a special number", "timestamp": "a date"}
+COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Location = tuple[str | int, ...]
@@ -63,7 +65,7 @@ class Document:
 
     def messages(self) -> list[str]:
         """All errors as `file:line: words`, in the order of the file."""
-        return [f"{self.path}:{line}: {words}" for line, words in sorted(set(self.errors))]
+        return [f"{self.path}:{line}: {one_line(words)}" for line, words in sorted(set(self.errors))]
 
     def raise_errors(self) -> None:
         """Raises UsageError with everything found so far, if anything was."""
@@ -84,9 +86,10 @@ def read(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise UsageError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
+        words = one_line(str(error.problem or error.context))
+        raise UsageError(f"{path}:{line}: not valid YAML: {words}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path}:1: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{path}:1: not valid YAML: {one_line(str(error).splitlines()[0])}") from None
     if node is None:
         raise UsageError(f"{path}:1: the file is empty")
     document.lines[()] = node.start_mark.line + 1
@@ -129,6 +132,8 @@ def _line(event: Any) -> int:
 
 
 def _value(document: Document, node: yaml.Node, at: Location) -> Any:
+    if isinstance(node, yaml.CollectionNode) and node.tag not in COLLECTIONS:
+        return _refuse(document, at, f"has the tag {shown(node.tag)}; tags are not allowed")
     if isinstance(node, yaml.MappingNode):
         return _mapping(document, node, at)
     if isinstance(node, yaml.SequenceNode):
@@ -172,10 +177,12 @@ def _scalar(document: Document, node: Any, at: Location) -> Any:
         return _refuse(
             document, at, f"is the word {text}, a boolean in YAML: write true or false, or quote it '{text}'"
         )
-    if kind == "int" and _INT.fullmatch(text):
+    if kind == "int" and _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
         return int(text)
-    if kind == "float" and _FLOAT.fullmatch(text):
+    if kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
+    if kind in {"int", "float"} and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
+        return _refuse(document, at, f"is {shown(text)}: too large a number")
     return _refuse(
         document,
         at,
@@ -191,7 +198,7 @@ def dotted(location: Location) -> str:
     """("variants", "full", "train.schedule") -> variants.full.train.schedule; list items in brackets."""
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{cut(part)}" if text else cut(part)
     return text or "the file"
 
 

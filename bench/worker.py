@@ -2,13 +2,15 @@
 went.
 
 Messages to the engine, over one pipe: ("progress", done, total, note), then one of
-("done", costs) · ("reused",) · ("busy",) another run holds the lock · ("failed", error, traceback).
+("done", costs) · ("reused",) · ("busy", holder) another run holds the lock · ("failed", error, traceback) ·
+("damaged", {fingerprint: words}) inputs that are not what was written: they have to be made again first.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,17 +19,19 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
+from bench.errors import StoreError, storage_words
+from bench.fingerprint import sha256_file
+from bench.locks import Busy
 from bench.store import Store
 from bench.work import Work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+HEX = re.compile(r"[0-9a-f]{64}")
 PROGRESS_EVERY = 0.2  # seconds between two messages of one step
 
 
@@ -44,6 +48,8 @@ class Task:
     local: Mapping[str, Any]
     input_digests: Mapping[str, str]
     inputs: Mapping[str, str]  # role -> path
+    artifacts: Mapping[str, str] = field(default_factory=dict)  # role -> kind, of inputs that are artifacts
+    suspect: bool = False  # the artifact is there but was found damaged: look at its content before it is reused
 
 
 def serve(pipe: Connection, store: str, device: str, threads: int) -> None:
@@ -51,30 +57,79 @@ def serve(pipe: Connection, store: str, device: str, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine decides
     _die_with_parent()
     os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
+    shelf = Store(Path(store), make=False)
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+            if task is None:
+                return
+            pipe.send(_attempt(task, shelf, device, threads, pipe))
+        except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody is listening any more
             return
-        if task is None:
-            return
-        pipe.send(_attempt(task, Store(Path(store)), device, threads, pipe))
 
 
 def _attempt(task: Task, store: Store, device: str, threads: int, pipe: Connection) -> tuple[Any, ...]:
-    lock = store.lock(task.fingerprint)
+    """Does a step unless another holds it, has done it, or an input is damaged; whatever goes wrong is an answer."""
     try:
+        lock = store.lock(task.fingerprint)
         lock.acquire(blocking=False)
-    except Timeout:
-        return ("busy",)
+    except Busy as busy:
+        return ("busy", str(busy))
+    except Exception as error:
+        return _failed(error)
     try:
-        if store.has(task.kind, task.fingerprint):
+        if _is_done(task, store):
             return ("reused",)
+        damaged = _damaged(task, store)
+        if damaged:
+            return ("damaged", damaged)
+        _check_files(task)
         return ("done", perform(task, store, device, threads, _Reporter(pipe)))
     except Exception as error:  # whatever a body raises is a failed step, never a dead engine
-        return ("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+        return _failed(error)
     finally:
         lock.release()
+
+
+def _failed(error: Exception) -> tuple[Any, ...]:
+    words = str(error) if isinstance(error, StoreError) else storage_words(error)
+    return ("failed", words or f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _is_done(task: Task, store: Store) -> bool:
+    """Whether the artifact is there; a suspect one is read in full, and goes when it is not what was written."""
+    if not store.has(task.kind, task.fingerprint):
+        return False
+    if not task.suspect:
+        return True
+    if store.damage(task.kind, task.fingerprint) is None:
+        return True
+    store.remove(task.kind, task.fingerprint)
+    return False
+
+
+def _damaged(task: Task, store: Store) -> dict[str, str]:
+    """Inputs whose content is not what was written, by fingerprint: every file is read once by each worker."""
+    inputs = {task.input_digests[role]: kind for role, kind in task.artifacts.items()}
+    found = {fingerprint: store.damage(kind, fingerprint) for fingerprint, kind in inputs.items()}
+    return {fingerprint: words for fingerprint, words in found.items() if words is not None}
+
+
+_hashed: dict[tuple[str, int, int], str] = {}  # files of weights that this worker has read: path, size, time -> sha256
+
+
+def _check_files(task: Task) -> None:
+    """Files given from outside are what the plan was made for. Raises StoreError when one is not."""
+    for role, path in task.inputs.items():
+        wanted = task.input_digests.get(role, "")
+        if role in task.artifacts or not HEX.fullmatch(wanted) or not os.path.isfile(path):
+            continue
+        stat = os.stat(path)
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        if key not in _hashed:
+            _hashed[key] = sha256_file(Path(path))
+        if _hashed[key] != wanted:
+            raise StoreError(f"{path} ({role}) changed after the plan was made: give the same command again")
 
 
 def perform(task: Task, store: Store, device: str, threads: int, report: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ of them.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,16 @@ class BadVideo(Exception):
         self.reason = reason
 
 
+def plain(text: str) -> str:
+    """A caption as text that any file and terminal can hold: control characters become spaces, halves of characters
+    (lone surrogates, which JSON can spell) are written out.
+    """
+    if text.isprintable():
+        return text
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(" " if unicodedata.category(c) == "Cc" else c for c in whole)
+
+
 @dataclass(frozen=True)
 class Video:
     """One video file of a data set and what the data set says about it.
@@ -42,6 +53,9 @@ class Video:
     group: str | None = None
     split: str | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "captions", tuple(plain(text) for text in self.captions))
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 Shapes: frames are uint8 (T, h, w, 3) RGB in the file's own size, as swscale converts them (the colour range
 that the file states is honoured), turned upright where the file carries a rotation. Frames are counted as
-they decode: variable frame rates are not resampled. One thread decodes: with more, what a damaged file shows
-could differ between runs.
+they decode: variable frame rates are not resampled, and noted. One thread decodes: with more, what a damaged file
+shows could differ between runs. Nothing that a header claims is believed before it is compared with the limits.
 """
 
 from __future__ import annotations
 
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -27,6 +29,7 @@ START_RULES = ("first", "center", "random")
 TOO_SHORT_RULES = ("set_aside", "loop", "nearest_stride")
 # Containers that only hold media: playlists, which name other files and addresses, are not among them.
 CONTAINERS = "avi,mov,matroska,gif,mpeg,mpegvideo,mpegts,asf,flv,ogg"
+VARIES = 0.05  # share of the steps between two frames that are not the usual one, above which a rate is variable
 LACKING = 0.98  # share of the frames in the header below which frames are lacking (edit lists drop a few)
 HELD_BYTES = 2**26  # files up to this size are read once, larger ones twice
 
@@ -41,6 +44,7 @@ class Limits:
     seconds: float = 120.0
     frames: int = 500_000
     pixels: int = 2**25  # per frame; 8K video has 7680 x 4320 = 0.99 of it
+    held: int = 2**32  # bytes of the frames that are kept at once
 
 
 LIMITS = Limits()
@@ -159,6 +163,9 @@ class Reader:
         self.decoded = 0  # frames that came out so far
         self.corrupt = 0  # of them, flagged by the decoder
         self.broken = 0  # packets that did not decode, and breaks of the container
+        self.odd: dict[str, None] = {}  # what else a reader of the clip should know, in the order it was met
+        self.sizes: set[tuple[int, int]] = set()
+        self.times: set[int] = set()  # when frames are shown, in ticks of the stream
         self.held: list[av.Packet] | None = None  # the file's packets, once they are counted and small enough
         context = self.stream.codec_context
         self._check_size(context.width, context.height)
@@ -235,8 +242,24 @@ class Reader:
                     self.corrupt += frame.is_corrupt
                     self._check_count(self.decoded)
                     self._check_size(frame.width, frame.height)
+                    self._note_oddities(frame)
                     yield frame
         self.total = self.decoded
+
+    def _note_oddities(self, frame: VideoFrame) -> None:
+        """What was done to a frame that a plain video does not need."""
+        bits = max((part.bits for part in frame.format.components), default=8)
+        if bits > 8:
+            self.odd[f"{bits} bits a channel, shown with 8"] = None
+        if frame.format.name.startswith("gray"):
+            self.odd["no colour (grey)"] = None
+        if turns := round(frame.rotation / 90) % 4:
+            self.odd[f"turned upright by {90 * turns} degrees"] = None
+        self.sizes.add((frame.width, frame.height))
+        if len(self.sizes) > 1:
+            self.odd["its frames change their size"] = None
+        if frame.pts is not None:
+            self.times.add(frame.pts)
 
     def rgb(self, frame: VideoFrame) -> Frames:
         """One frame as uint8 (h, w, 3), upright. Raises BadVideo for a pixel format that has no RGB."""
@@ -247,7 +270,30 @@ class Reader:
         turns = round(frame.rotation / 90) % 4
         return np.rot90(picture, turns) if turns else picture
 
+    def nothing(self) -> str:
+        """Why there is no frame, as far as the header tells."""
+        known = self.stream.codec_context.width and self.stream.codec_context.height
+        return "no frame decodes" + ("" if known else f": it states no size, or more than {self.limits.pixels} pixels")
+
     def notes(self) -> tuple[str, ...]:
+        """What a reader of the frames decoded so far should know: what was wrong, and what was done to them."""
+        rate = ("variable frame rate: frames are counted, not resampled in time",) if self._varies() else ()
+        return (*self.damage(), *rate, *self.odd)
+
+    def _varies(self) -> bool:
+        """Whether frames are shown for different times; a dropped frame now and then, or rounding, is no such rate.
+
+        Times are sorted: AVI files with packed B frames state them out of order.
+        """
+        times = sorted(self.times)
+        steps = Counter(later - sooner for sooner, later in pairwise(times))
+        if not steps:
+            return False
+        usual = steps.most_common(1)[0][0]
+        others = sum(count for step, count in steps.items() if not 2 * usual <= 3 * step <= 4.5 * usual)
+        return others > VARIES * steps.total()
+
+    def damage(self) -> tuple[str, ...]:
         """What was wrong among the frames decoded so far."""
         found = []
         if self.corrupt:
@@ -293,7 +339,8 @@ def _check_file(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
-        raise BadVideo(path, "missing" if isinstance(error, FileNotFoundError) else str(error)) from error
+        reason = f"cannot be opened ({error.strerror})" if error.strerror else "cannot be opened (no such name)"
+        raise BadVideo(path, "missing" if isinstance(error, FileNotFoundError) else reason) from error
     if not stat.S_ISREG(status.st_mode):
         raise BadVideo(path, "not a regular file")  # opening a pipe would wait for ever
     if not status.st_size:
@@ -309,9 +356,13 @@ def probe(path: Path, limits: Limits = LIMITS) -> Probe:
 def decode_all(path: Path, limits: Limits = LIMITS) -> Decoded:
     """Every frame of a file, for short ones: all are held in memory. Raises BadVideo."""
     with opened(path, limits) as reader:
-        frames = [reader.rgb(frame) for frame in reader.frames()]
+        frames: list[Frames] = []
+        held = 0
+        for frame in reader.frames():
+            frames.append(reader.rgb(frame))
+            held = _held(path, held + frames[-1].nbytes, limits)
         if not frames:
-            raise BadVideo(path, "no frame decodes")
+            raise BadVideo(path, reader.nothing())
         return Decoded(_stack(path, frames), reader.header().fps, 0, 1, reader.notes())
 
 
@@ -338,8 +389,8 @@ def decode_clip(
                 available = reader.count_packets()
                 if reader.held is None:
                     continue
-            placement = _place_in(path, cut, available, draws)
-            taken = _take(reader, placement, each)
+            placement = _place_in(reader, cut, available, draws)
+            taken = _take(reader, placement, each, limits)
             if len(taken) == len(set(placement.indices)):
                 picture = _stack(path, [taken[i] for i in placement.indices])
                 notes = placement.notes + reader.notes()
@@ -348,24 +399,34 @@ def decode_clip(
     raise BadVideo(path, "decodes to another number of frames each time")
 
 
-def _place_in(path: Path, cut: Cut, available: int, draws: tuple[float, float]) -> Placement:
+def _place_in(reader: Reader, cut: Cut, available: int, draws: tuple[float, float]) -> Placement:
     if not available:
-        raise BadVideo(path, "no frame decodes")
+        raise BadVideo(reader.path, reader.nothing())
     try:
         return place(cut, available, draws)
     except TooShort as error:
-        raise BadVideo(path, str(error)) from error
+        raise BadVideo(reader.path, str(error)) from error
 
 
-def _take(reader: Reader, placement: Placement, each: Callable[[Frames], Frames]) -> dict[int, Frames]:
+def _take(
+    reader: Reader, placement: Placement, each: Callable[[Frames], Frames], limits: Limits
+) -> dict[int, Frames]:
     wanted, last = set(placement.indices), max(placement.indices)
-    taken = {}
+    taken: dict[int, Frames] = {}
+    held = 0
     for index, frame in enumerate(reader.frames()):
         if index in wanted:
             taken[index] = each(reader.rgb(frame))
+            held = _held(reader.path, held + taken[index].nbytes, limits)
         if index == last:
             break
     return taken
+
+
+def _held(path: Path, count: int, limits: Limits) -> int:
+    if count > limits.held:
+        raise BadVideo(path, f"its frames take more than {limits.held} bytes of memory")
+    return count
 
 
 def _stack(path: Path, frames: list[Frames]) -> Frames:

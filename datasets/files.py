@@ -8,15 +8,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import os
+import stat
+import struct
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import cast
 
 _SUFFIXES = "avi mp4 m4v mov mkv webm gif mpg mpeg wmv asf flv ogv 3gp"
 VIDEO_SUFFIXES = frozenset("." + name for name in _SUFFIXES.split())
 MAX_TEXT_BYTES = 512 * 2**20  # the largest annotation file known is MSR-VTT's train_val JSON, 16 MB
+
+MAX_NAME_BYTES = 255  # of one folder or file
+MAX_PATH = 2048  # characters
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, struct.error)
 
 Json = dict[str, object]
 
@@ -29,16 +37,43 @@ def folder(root: Path) -> Path:
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Every file below `root` in sorted order, hidden ones left out; linked folders are entered once."""
+    """Every file below `root` in sorted order, hidden ones left out; linked folders are entered once.
+
+    An empty folder whose name ends like a video is given too, for it to be named. Raises ValueError for a folder that
+    cannot be listed: its files would be missing without a word.
+    """
     seen: set[tuple[int, int]] = set()
-    for here, folders, names in os.walk(root, followlinks=True):
+    for here, folders, names in os.walk(root, followlinks=True, onerror=_unlisted):
         status = os.stat(here)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if not names and not folders and is_video(Path(here)):
+            yield Path(here)
         yield from (Path(here, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _unlisted(error: OSError) -> None:
+    raise ValueError(f"{error.filename} cannot be listed ({error.strerror}): change its permissions or take it away")
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a regular file; 0 for anything else, or one that cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def guarded(path: Path, read: Callable[[Path], str]) -> str:
+    """What `read` says of a regular file, or words that say why it cannot be read; a pipe is never waited for."""
+    try:
+        return read(path) if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def is_video(path: Path) -> bool:
@@ -62,18 +97,26 @@ def under_root(root: Path, value: str, where: str) -> Path:
     Raises ValueError if it would leave the root.
     """
     parts = PurePosixPath(value.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in value or ":" in parts[0]:
+    if not parts or parts[0].startswith("/") or ".." in parts or "\0" in value or ":" in parts[0]:
         raise ValueError(f"{where}: the path {value!r} is empty or leaves {root}; allowed are paths below it")
+    longest = max(len(part.encode("utf-8", "backslashreplace")) for part in parts)
+    if longest > MAX_NAME_BYTES or len(value) > MAX_PATH:
+        raise ValueError(f"{where}: a path of {len(value)} characters, the longest name {longest} bytes; too long")
     return root.joinpath(*parts)
 
 
 def read_text(path: Path) -> str:
     """The text of an annotation file, UTF-8 with or without a mark.
 
-    Raises ValueError beyond MAX_TEXT_BYTES.
+    Raises ValueError naming the file beyond MAX_TEXT_BYTES, and when it is no file, cannot be read or is no text.
     """
-    with path.open("rb") as file:
-        return _decode(file.read(MAX_TEXT_BYTES + 1), str(path))
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path} is not a regular file")  # opening a pipe would wait for ever
+        with path.open("rb") as file:
+            return _decode(file.read(MAX_TEXT_BYTES + 1), str(path))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read_member(archive: Path, member: str) -> str:
@@ -81,16 +124,18 @@ def read_member(archive: Path, member: str) -> str:
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
             return _decode(file.read(MAX_TEXT_BYTES + 1), f"{archive}[{member}]")
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+    except (*BAD_ZIP, RuntimeError) as error:  # RuntimeError: encrypted
         raise ValueError(f"{archive}[{member}] cannot be read: {error}") from error
 
 
 def members(archive: Path) -> list[str]:
     """Names in a zip file. Raises ValueError when it is not one."""
     try:
+        if not stat.S_ISREG(archive.stat().st_mode):
+            raise ValueError(f"{archive} is not a regular file")
         with zipfile.ZipFile(archive) as opened:
             return opened.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except BAD_ZIP as error:
         raise ValueError(f"{archive} is not a readable zip file: {error}") from error
 
 
@@ -104,19 +149,28 @@ def _decode(data: bytes, where: str) -> str:
 
 
 def parse_json(text: str, where: str) -> Json:
-    """A JSON object. Raises ValueError naming the file for anything else."""
+    """A JSON object. Raises ValueError naming the file for anything else, a key that is given twice among it."""
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{where} holds a {type(value).__name__}; an object was expected")
     return cast(Json, value)
 
 
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is given twice in one object")
+    return found
+
+
 def parse_csv(text: str, where: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header and (line number, cells) of a CSV file; `;` separates where the header has no `,`."""
-    delimiter = ";" if "," not in text.partition("\n")[0] and ";" in text.partition("\n")[0] else ","
+    first = text.partition("\n")[0]
+    delimiter = ";" if "," not in first and ";" in first else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         rows = [(reader.line_num, cells) for cells in reader if cells]

@@ -73,8 +73,9 @@ def _look(reader: Reader) -> tuple[bool, list[str]]:
 
 def _verdicts(reader: Reader, header: Probe, grey: bool, sizes: list[str]) -> list[tuple[str, str]]:
     if not reader.decoded:
-        return [("unreadable", "no frame decodes")]
-    found = [("damaged", note) for note in reader.notes()]
+        return [("unreadable", reader.nothing())]
+    damage = reader.damage()
+    found = [("damaged", note) for note in damage]
     odd = {
         "one frame only": reader.decoded == 1,
         f"odd size {sizes[0]}": any(int(side) % 2 for side in sizes[0].split("x")),
@@ -82,7 +83,8 @@ def _verdicts(reader: Reader, header: Probe, grey: bool, sizes: list[str]) -> li
         "no colour (grey)": grey,
         "no frame rate": header.fps is None,
     }
-    return found + [("odd", words) for words, holds in odd.items() if holds]
+    notes = [note for note in reader.notes() if note not in damage and note not in odd]
+    return found + [("odd", words) for words in (*(words for words, holds in odd.items() if holds), *notes)]
 
 
 def inspect_data(

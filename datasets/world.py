@@ -109,6 +109,12 @@ def write_world(root: Path, config: WorldConfig, seed: int, progress: Progress |
     check_world(root)
 
 
+def evaluation_ids(config: WorldConfig, seed: int, dataset: str) -> list[str]:
+    """Ids of the videos that `write_world` writes for "ucf101" or "msrvtt", without writing them."""
+    jobs = {"ucf101": _ucf101_jobs, "msrvtt": _msrvtt_jobs}[dataset]
+    return [name for _, name, _, _ in jobs(Path(), config, seed)]
+
+
 def encode_video(
     path: Path, frames: Frames, codec: tuple[str, dict[str, str]], fps: int = SOURCE_FPS
 ) -> None:

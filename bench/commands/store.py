@@ -11,11 +11,16 @@ from bench.commands.options import AsJson, StoreFolder, dump
 
 
 def store_check(store: StoreFolder = None, as_json: AsJson = False) -> int:
-    """Re-hash every artifact: a line per damaged one; exit 1 if there is any."""
+    """What the store holds, and for which runs; re-hash every artifact: a line per damaged one, then exit 1."""
+    from bench.housekeeping import describe
     from bench.runner import RUNS
     from bench.store import Store
 
-    whole, problems = Store(store or RUNS / "store").check()
+    found = Store(store or RUNS / "store")
+    if not as_json:
+        for line in describe(found):
+            print(line)
+    whole, problems = found.check()
     if as_json:
         print(dump({"whole": whole, "damaged": [vars(p) for p in problems]}))
     else:
@@ -31,9 +36,11 @@ def store_gc(
     store: StoreFolder = None,
     keep: Annotated[
         list[Path] | None,
-        typer.Option("--keep", metavar="RUN", help="run folder whose artifacts stay; repeatable [all runs in runs/]"),
+        typer.Option(
+            "--keep", metavar="RUN", help="run folder whose artifacts stay, beside those of known runs [all in runs/]"
+        ),
     ] = None,
-    unused: Annotated[bool, typer.Option("--unused", help="also remove what no kept run uses")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="also remove what no run uses")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go")] = False,
 ) -> int:
     """Remove damaged artifacts and leftovers of killed runs; with --unused also what no run refers to."""

@@ -38,11 +38,11 @@ def test_a_record_for_each_variant_dataset_metric_and_seed(folder: Path) -> None
     assert {r.world for r in records} == {"tiny"}
     full = next(r for r in records if r.variant == "full" and r.seed == 0)
     assert set(full.fingerprints) == {
-        "clips", "score", "reference", "model", "vae", "classifier", "perceptual",
+        "clips", "score", "reference", "model", "vae", "clip", "classifier", "perceptual",
     }  # fmt: skip
     assert full.notes == (
         "4 of 2048 videos", "no split lists: all clips",
-        "1 videos set aside: bad.avi", "1 videos damaged, used: v0",
+        "1 videos set aside: bad.avi (1 empty file)", "1 videos damaged, used: v0 (1 flagged corrupt)",
     )  # fmt: skip
 
 

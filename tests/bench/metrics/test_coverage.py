@@ -1,7 +1,7 @@
 """95 % intervals hold the truth about 95 times in 100: simulated, quickly here, in full in the slow tests.
 
 The bounds of the quick ones leave room for three Monte-Carlo errors around 92 to 98 %: with the 150 to 400 repetitions
-that QUICK lists, 5.3 to 3.3 %. An error of a third in an interval's width fails them; the slow ones, of 1000
+that QUICK lists, 5.3 to 3.3 %. Intervals 0.63 or 1.7 times as wide fail all of them; the slow ones, of 1000
 repetitions, ask for 92 to 98 % itself.
 """
 

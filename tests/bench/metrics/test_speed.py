@@ -48,6 +48,8 @@ def test_an_interval_at_full_size_takes_seconds_and_every_influence_is_that_of_a
 def test_a_covariance_is_factored_as_it_is_only_where_that_is_safe(decades):
     """Against singular values of the centred features themselves, which never form a covariance."""
     x, y = (golden_features(seed, 300, 40, 5, decades=decades, shift=0.3 * seed).astype(float) for seed in (1, 2))
+    if decades == 9:
+        x[:, 20:], y[:, 20:] = x[:, :20], y[:, :20]  # singular
     a, b = ((rows - rows.mean(0)) / np.sqrt(299) for rows in (x, y))
     root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     step = x.mean(0) - y.mean(0)

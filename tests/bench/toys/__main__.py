@@ -14,6 +14,7 @@ KINDS = (
     "train",
     "sample",
     "baseline",
+    "alike",
     "features",
     "score",
     "aggregate",

@@ -78,6 +78,10 @@ def baseline(work: Work) -> None:
     _json(work, "items.json", _read(work, "clips", "items.json")[:count])
 
 
+def alike(work: Work) -> None:
+    _json(work, "alike.json", {"copied": [], "close": [], "still": [], "twins": [], "inputs": []})
+
+
 def features(work: Work) -> None:
     _json(work, "items.json", _read(work, "clips", "items.json")[: work.config["count"]])
 

@@ -1,0 +1,1 @@
+"""What goes wrong on purpose: kills, damage, hostile files, full disks."""

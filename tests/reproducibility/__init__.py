@@ -1,0 +1,1 @@
+"""A recorded smoke run, and whether it comes out the same here."""
