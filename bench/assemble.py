@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bench.errors import StoreError
+from bench.evidence import extrapolation_lines
 from bench.fingerprint import digest
 from bench.graph import File, Step
-from bench.plan import EvaluationSet, Plan, Scored
+from bench.guards import Words, likeness, training
+from bench.plan import EvaluationSet, Plan, Scored, VariantPlan
 from bench.profile import ROOT
 from bench.samples import write_samples
+from bench.sources import EVALUATION
 from bench.store import Store
 from reports.load import Claim
 from reports.record import SCHEMA_VERSION, Record, from_dict, to_line
 
-VERSION = 2  # of the run folder's layout: raised when a run has to be assembled again
+VERSION = 3  # of the run folder's layout: raised when a run has to be assembled again
 BASELINE_LABELS = {
     "real": "Real against real",
     "reconstruction": "Autoencoder reconstruction",
@@ -55,9 +61,25 @@ class Finished:
 
     def read(self, step: Step, name: str) -> Any:
         """A JSON file of an artifact, None if the step failed or left no such file."""
+        path = self.file(step, name)
+        return json.loads(path.read_text(encoding="utf-8")) if path else None
+
+    def file(self, step: Step, name: str) -> Path | None:
+        """A file of an artifact, its content checked; None if the step failed or left no such file.
+
+        Raises StoreError when it is damaged; the artifact is removed, so that the next run makes it again.
+        """
         folder = self.artifact(step)
-        path = folder / name if folder else None
-        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+        if folder is None or not (folder / name).is_file():
+            return None
+        words = self.store.damage(step.kind, step.fingerprint, only=[name])
+        if words is None:
+            return folder / name
+        self.store.condemn(step.kind, step.fingerprint)
+        raise StoreError(
+            f"{step.label} ({step.kind} {step.fingerprint[:12]}): {words}. The artifact is removed: give the same "
+            "command again to make it anew"
+        )
 
 
 def run_identity(plan: Plan) -> str:
@@ -90,13 +112,20 @@ def assemble(run: Finished, costs: Mapping[str, Mapping[str, Any]], environment:
     run.claims = _claims(run)
     write_lines(folder / "claims.jsonl", map(_line, run.claims))
     write_lines(folder / "curves.jsonl", map(_line, _curves(run)))
+    write_lines(folder / "extrapolation.jsonl", map(_line, extrapolation_lines(run, BASELINE_LABELS)))
     write_lines(folder / "costs.jsonl", map(_line, cost_lines(run, costs)))
     write_json(folder / "environment.json", environment)
     write_json(folder / "spec.json", spec_json(plan))
     write_json(folder / "samples" / "index.json", write_samples(run))
     write_json(folder / "health.json", health(run))
-    identity = {"identity": run_identity(plan)} if not run.failed else {}
-    write_json(folder / "plan.json", {**identity, "steps": plan.graph.to_json()})
+    write_json(folder / "plan.json", {"steps": plan.graph.to_json()})
+
+
+def mark_finished(plan: Plan, folder: Path) -> None:
+    """Says that the folder holds this run, whole; the last thing that is written, after the report. Killed before, a
+    report that an earlier attempt left would be taken for this one's.
+    """
+    write_json(folder / "plan.json", {"identity": run_identity(plan), "steps": plan.graph.to_json()})
 
 
 def _records(run: Finished) -> Iterator[Record]:
@@ -106,6 +135,7 @@ def _records(run: Finished) -> Iterator[Record]:
             notes = data_notes(run, evaluation)
             for variant in question.variants:
                 built = plan.variants[question.name, variant.name]
+                own = [*plan.notes.get((question.name, variant.name), ()), *notes]
                 about = {
                     "question": question.name,
                     "variant": variant.name,
@@ -113,12 +143,17 @@ def _records(run: Finished) -> Iterator[Record]:
                     "role": "variant",
                     "dataset": dataset,
                 }
-                for seed in plan.profile.seeds:
+                looks = {seed: suspicions(run, built, dataset, seed) for seed in plan.profile.seeds}
+                for seed, seen in looks.items():
                     scored = built.scored[dataset, seed]
-                    yield from _of_step(run, scored.score, {**about, "seed": seed}, _prints(scored, evaluation), notes)
+                    said = [*own, *(run.read(scored.clips, "notes.json") or []), *seen.all]
+                    where = {**about, "seed": seed}
+                    yield from _of_step(run, scored.score, where, _prints(scored, evaluation), said, seen.sound)
                 aggregate = built.aggregate[dataset]
                 prints = {"aggregate": aggregate.fingerprint, "reference": evaluation.reference.fingerprint}
-                yield from _of_step(run, aggregate, {**about, "seed": None}, prints, notes)
+                said = [*own, *(f"{words} (seed {seed})" for seed, seen in looks.items() for words in seen.all)]
+                sound = all(seen.sound for seen in looks.values())
+                yield from _of_step(run, aggregate, {**about, "seed": None}, prints, said, sound)
             for name, scored in evaluation.baselines.items():
                 about_baseline: dict[str, Any] = {
                     "question": question.name,
@@ -131,10 +166,28 @@ def _records(run: Finished) -> Iterator[Record]:
                 yield from _of_step(run, scored.score, about_baseline, _prints(scored, evaluation), notes)
 
 
+def suspicions(run: Finished, built: VariantPlan, dataset: str, seed: int) -> Words:
+    """What cannot be right about one variant's training and clips (`bench/guards.py`)."""
+    look, found = built.scored[dataset, seed].look, Words()
+    if look is not None:
+        items = run.read(built.scored[dataset, seed].clips, "items.json") or ()
+        found = likeness(run.read(look, "alike.json") or {}, len(items))
+    for trained in built.training.get(seed, ()):
+        path = run.file(trained.step, "curve.jsonl") if trained.step is not None else None
+        curve = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path else []
+        found.notes += [f"stage {trained.stage.name}: {words}" for words in training(curve)]
+    return found
+
+
 def _of_step(
-    run: Finished, step: Step, about: Mapping[str, Any], prints: Mapping[str, str], notes: Sequence[str]
+    run: Finished,
+    step: Step,
+    about: Mapping[str, Any],
+    prints: Mapping[str, str],
+    notes: Sequence[str],
+    sound: bool = True,
 ) -> Iterator[Record]:
-    """The records that a scoring step left, completed by what only the plan knows."""
+    """The records that a scoring step left, completed by what only the plan knows; not `sound`: not comparable."""
     own = "dataset" in about and about["dataset"] in run.plan.sources.data
     for left in run.read(step, "records.json") or []:
         yield from_dict(
@@ -145,6 +198,7 @@ def _of_step(
                 "features": left.get("features", run.plan.profile.features),
                 "world": "real" if own else "tiny",
                 "notes": [*left.get("notes", []), *notes],
+                "comparable": left["comparable"] and sound,
                 "fingerprints": {**left.get("fingerprints", {}), **prints},
             },
             f"{step.label} {step.fingerprint[:12]}",
@@ -159,24 +213,37 @@ def _prints(scored: Scored, evaluation: EvaluationSet) -> dict[str, str]:
         "reference": evaluation.reference.fingerprint,
     }
     for role, source in (*scored.clips.inputs.items(), *scored.features.inputs.items()):
-        if role in {"model", "vae", "classifier", "perceptual"}:
+        if role in {"model", "vae", "classifier", "perceptual", "i3d", "dreamsim", "lpips", "clip"}:
             found[role] = source.digest if isinstance(source, File) else source.fingerprint
     return found
 
 
 def data_notes(run: Finished, evaluation: EvaluationSet) -> list[str]:
-    """What a reader of a number must know about its videos: notes of the reader, videos set aside or
-    damaged.
-    """
-    notes = [str(note) for note in run.read(evaluation.clips, "notes.json") or []]
-    aside = run.read(evaluation.clips, "set_aside.json") or []
-    damaged = [item for item in run.read(evaluation.clips, "items.json") or [] if _is_damaged(item)]
-    for found, words in ((aside, "set aside"), (damaged, "damaged, used")):
+    """What a reader of a number must know about its videos."""
+    names = ("notes.json", "set_aside.json", "items.json")
+    return video_notes(*(run.read(evaluation.clips, name) or [] for name in names))
+
+
+def video_notes(
+    notes: Sequence[object], aside: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Notes of the reader, videos set aside, damaged or used with a note, from the files of a `clips` artifact."""
+    said = [str(note) for note in notes]
+    damaged = [item for item in items if _is_damaged(item)]
+    noted = [item for item in items if item.get("notes") and not _is_damaged(item)]
+    for found, words in ((aside, "set aside"), (damaged, "damaged, used"), (noted, "used with a note")):
         if found:
             names = [str(item.get("path") or item["id"]) for item in found]
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            notes.append(f"{len(names)} videos {words}: {', '.join(names[:NAMED])}{more}")
-    return notes
+            said.append(f"{len(names)} videos {words}: {', '.join(names[:NAMED])}{more} ({_reasons(found)})")
+    return said
+
+
+def _reasons(found: Sequence[Mapping[str, Any]]) -> str:
+    """How often each reason occurs, numbers and details left out: "2 too short, 1 empty file"."""
+    given = (reason for item in found for reason in item.get("notes") or [item.get("reason", "")])
+    counts = Counter(re.split(r"[:(]|(?<=\D) (?=\d)", str(reason))[0].strip() for reason in given)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
 
 
 def _is_damaged(item: Mapping[str, Any]) -> bool:
@@ -199,9 +266,8 @@ def _curves(run: Finished) -> Iterator[dict[str, Any]]:
     """One line per logged step, variant and seed; variants that share a stage repeat its lines."""
     for (name, steps), questions in _trainings(run.plan).items():
         for seed, stage, step in steps:
-            folder = run.artifact(step)
-            path = folder / "curve.jsonl" if folder else None
-            for line in path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else ():
+            path = run.file(step, "curve.jsonl")
+            for line in path.read_text(encoding="utf-8").splitlines() if path else ():
                 yield {
                     "variant": name,
                     "question": questions,
@@ -264,8 +330,9 @@ def health(run: Finished) -> dict[str, Any]:
     """What was damaged, set aside, missing or not comparable, and whether the world is alive."""
     damaged: list[Any] = []
     aside: list[Any] = []
-    notes: list[Any] = shipped_notes(run.plan)
-    sets = {"train": run.plan.train_clips, **{name: e.clips for name, e in run.plan.evaluation.items()}}
+    notes: list[Any] = [*shipped_notes(run.plan), *released_notes(run.plan)]
+    sets = {"train": run.plan.train_clips} if run.plan.train_clips else {}
+    sets |= {name: evaluation.clips for name, evaluation in run.plan.evaluation.items()}
     for dataset, clips in sets.items():
         aside += [{"dataset": dataset, **item} for item in run.read(clips, "set_aside.json") or []]
         notes += [f"{dataset}: {note}" for note in run.read(clips, "notes.json") or []]
@@ -315,6 +382,13 @@ def shipped_notes(plan: Plan) -> list[str]:
         f"stage i comes ready made ({', '.join(sorted(files))}), each trained once: training seeds vary the stages "
         "after it, so intervals over seeds leave out what another stage i would have given"
     ]
+
+
+def released_notes(plan: Plan) -> list[str]:
+    """Which variants take their weights from a file, or should have; which sets were not given."""
+    absent = [f"{name}: not given, not evaluated" for name in EVALUATION if name not in plan.evaluation]
+    told = [f"{question}.{variant}: {note}" for (question, variant), notes in plan.notes.items() for note in notes]
+    return absent + told
 
 
 def _line(value: object) -> str:

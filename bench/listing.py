@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.errors import BenchError, UsageError, known
 from bench.profile import MEASURING, ROOT, WEIGHTS, load_profile, profile_names
+from bench.sources import CONTENTS
 from bench.spec import load_question
 
 Rows = dict[str, str]
@@ -65,7 +66,7 @@ def systems() -> Rows:
 def weights() -> Rows:
     """Roles of weights and the files of the tiny profile."""
     files = load_profile("tiny").weights
-    return {role: _weight(role, files[role]) if role in files else "no file in the tiny profile" for role in WEIGHTS}
+    return {role: _weight(role, files[role]) if role in files else CONTENTS[role] for role in WEIGHTS}
 
 
 def _weight(role: str, file: str) -> str:

@@ -66,7 +66,8 @@ def shown(run: Finished, dataset: str) -> dict[str, Step]:
         clips = built.scored[dataset, first].clips
         if found.setdefault(variant, clips) is not clips:
             found[f"{question}.{variant}"] = clips
-    return found | {name: run.plan.evaluation[dataset].baselines[name].clips for name in SHOWN_BASELINES}
+    made = run.plan.evaluation[dataset].baselines
+    return found | {name: made[name].clips for name in SHOWN_BASELINES if name in made}
 
 
 def _picture(path: Path, frames: Frames) -> None:

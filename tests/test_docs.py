@@ -12,6 +12,7 @@ import pytest
 
 from bench import protocol
 from bench.profile import load_profile, profile_names
+from bench.protocols.dialects import DIALECTS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/protocols.md")
@@ -131,15 +132,47 @@ def table(name: str) -> str:
     return "\n".join(["| field | value | origin | words |", "|---|---|---|---|", *rows])
 
 
+DIALECT_FIELDS = (  # columns of the table of dialects
+    *("feature_input", "feature_eps", "reference_bytes", "covariance_divisor", "covariance_root", "kvd_estimator"),
+    *("kvd_scale", "required_count"),
+)
+
+
+def dialects() -> str:
+    """What tells the dialects apart, as Markdown; (ours): not stated by their authors."""
+    profile = load_profile("tiny").model_dump(mode="json")
+    rows = []
+    for name in DIALECTS:
+        choices = {c.field: c for c in protocol.resolve(name, profile).choices}
+        cells = [choices[field] for field in DIALECT_FIELDS]
+        rows.append([f"`{name}`", *(shown(c.value) + (" (ours)" if c.origin == "ours" else "") for c in cells)])
+    head = ["protocol", *(f"`{field}`" for field in DIALECT_FIELDS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def sizes() -> str:
+    """What the released sizes change of the evaluation at 256, as Markdown."""
+    first = {c.field: c for c in protocol.resolve("dynamicrafter-256/v1").choices}
+    lines = ["| protocol | field | value | origin | words |", "|---|---|---|---|---|"]
+    for name in ("dynamicrafter-512/v1", "dynamicrafter-1024/v1", "dynamicrafter-512-interp/v1"):
+        for c in protocol.resolve(name).choices:
+            if c.value != first[c.field].value:
+                lines.append(f"| `{name}` | `{c.field}` | {shown(c.value)} | {c.origin} | {shown(c.words)} |")
+    return "\n".join(lines)
+
+
+WRITTEN = {**{name: (lambda name=name: table(name)) for name in NAMES}, "dialects": dialects, "sizes": sizes}
+
+
 def between(name: str) -> str:
     return rf"(?<=<!-- {name} -->\n)(.*?)(?=\n<!-- end -->)"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_the_document_has_every_field_with_its_value(name):
     found = re.search(between(name), text("docs/protocols.md"), re.DOTALL)
     assert found, f"docs/protocols.md has no table of {name}"
-    assert found[1] == table(name), "run `python -m tests.test_docs` to write the tables again"
+    assert found[1] == WRITTEN[name](), "run `python -m tests.test_docs` to write the tables again"
 
 
 def test_the_document_names_every_protocol():
@@ -148,6 +181,6 @@ def test_the_document_names_every_protocol():
 
 if __name__ == "__main__":
     content = text("docs/protocols.md")
-    for one in NAMES:
-        content = re.sub(between(one), lambda _, one=one: table(one), content, flags=re.DOTALL, count=1)
+    for one, write in WRITTEN.items():
+        content = re.sub(between(one), lambda _, write=write: write(), content, flags=re.DOTALL, count=1)
     (ROOT / "docs/protocols.md").write_text(content, encoding="utf-8")
