@@ -177,13 +177,13 @@ def test_a_wrong_spec_exits_2_from_plan_too(toy: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_a_protocol_without_its_networks_exits_2(toy: Path, capsys, command: str) -> None:
+def test_a_profile_that_contradicts_its_protocol_exits_2(toy: Path, capsys, command: str) -> None:
     profile = toy / "profile.yaml"
     profile.write_text(profile.read_text().replace("protocol: tiny/v1", "protocol: dynamicrafter-256/v1"))
     assert main([command, "question.yaml", "--profile", "./profile.yaml"]) == 2
     errors = capsys.readouterr().err
-    assert "dynamicrafter-256/v1 cannot be scored: its networks are not part of this version" in errors
-    assert "feature 'i3d-k400', pic_distance 'dreamsim'" in errors
+    assert "frames is 16 in dynamicrafter-256/v1, 8 in the profile" in errors
+    assert "profile/v1" in errors
 
 
 def test_missing_weights_are_named_before_any_work(toy: Path, capsys) -> None:
@@ -278,7 +278,10 @@ def test_the_program_is_offline() -> None:
     assert done.stdout.splitlines()[-1] == "1"
 
 
-COMMANDS = ("run", "plan", "list", "report", "verify", "pretrain", "animate", "store", "check")
+COMMANDS = (
+    "run", "plan", "list", "report", "verify", "check", "convert", "pretrain", "animate", "store", "fullsize", "score",
+    "rescore", "compare", "conditions", "export", "study",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
