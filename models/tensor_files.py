@@ -34,7 +34,6 @@ INERT = (  # whose objects lie in checkpoints beside the weights; replaced, neve
 )
 MODULE_PREFIXES = ("_forward_module.", "module.")  # deepspeed's and the parallel wrapper's
 DEEPSPEED_PREFIX = 16  # characters that the official loader drops before each name, whatever they are
-UNREADABLE = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, KeyError)
 SAFETENSORS_TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -204,17 +203,22 @@ def _state_dict(path: Path) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """The state dict of a pickled file, its tensors mapped where the file's format allows it, and notes about it."""
     try:
         content = _load(path)
-    except UNREADABLE as error:
-        told = str(error).rpartition("WeightsUnpickler error:")[2].strip()  # before it: torch's advice to trust it
-        reason = (told.splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"weights: {path} cannot be read as tensors alone ({type(error).__name__}: {reason}); "
-            "a file that needs its own code to be read is never run: save its state dict as safetensors"
-        ) from error
+    except Exception as error:  # on bytes that are no tensors, torch's reader raises whatever it stumbles over
+        raise ValueError(not_tensors(path, error)) from error
     state, notes = unwrap(content)
     if not state or not all(isinstance(k, str) and isinstance(x, Tensor) for k, x in state.items()):
         raise ValueError(f"weights: {path} is not a state dict, nor has one under 'state_dict' or 'module'")
     return state, notes
+
+
+def not_tensors(path: Path, error: Exception) -> str:
+    """What to tell of a file that torch's `weights_only` reader gave up on, without torch's advice to trust it."""
+    told = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    reason = (told.splitlines() or ["no reason given"])[0]
+    return (
+        f"weights: {path} cannot be read as tensors alone ({type(error).__name__}: {reason}); "
+        "a file that needs its own code to be read is never run: save its state dict as safetensors"
+    )
 
 
 def _load(path: Path) -> Any:

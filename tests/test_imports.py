@@ -29,9 +29,7 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= (
-                {(node.module or "").split(".")[0]} if not node.level else {path.relative_to(ROOT).parts[0]}
-            )
+            found |= {(node.module or "").split(".")[0]} if not node.level else {path.relative_to(ROOT).parts[0]}
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
             found |= {str(a.value).split(".")[0] for a in node.args[:1] if isinstance(a, ast.Constant)}
     return found

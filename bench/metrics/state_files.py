@@ -8,7 +8,6 @@ and only ever run by `read_archive`, which a command calls when the user has ask
 from __future__ import annotations
 
 import argparse
-import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from models.tensor_files import not_tensors
 from models.weights import load_tensors
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -42,12 +42,8 @@ def read_content(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"weights: {path} cannot be read as tensors alone ({reason}); a file that needs its own code to be read "
-            "is never run: save its state dict as safetensors"
-        ) from error
+    except Exception as error:  # on bytes that are no tensors, torch's reader raises whatever it stumbles over
+        raise ValueError(not_tensors(path, error)) from error
 
 
 def read_state(path: Path, under: str = "") -> dict[str, Tensor]:

@@ -61,7 +61,8 @@ def sides_of(given: str, store: Path | None) -> list[Side]:
         labels[r.question, r.variant] = r.label
     wanted = [name for name in by_variant if selector in ("", name[1], ".".join(name))]
     if not wanted:
-        raise UsageError(f"{given}: {known(selector, [name[1] for name in by_variant])}")
+        names = dict.fromkeys(name[1] for name in by_variant)
+        raise UsageError(f"{given}: there is no variant '{selector}'. {known(selector, list(names))}")
     sides = [Side(run, *name, labels[name], by_variant[name]) for name in wanted]
     return list({one.identity: one for one in reversed(sides)}.values())[::-1]
 

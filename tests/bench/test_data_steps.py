@@ -75,16 +75,12 @@ def test_clips_are_those_that_the_rule_selects(tmp_path, tree):
         "frame_stride": 3,
         "notes": [],
     }
-    assert (
-        json.loads((out / "set_aside.json").read_text()) == json.loads((out / "notes.json").read_text()) == []
-    )
+    assert json.loads((out / "set_aside.json").read_text()) == json.loads((out / "notes.json").read_text()) == []
 
 
 def test_the_same_clips_give_the_same_bytes_wherever_the_data_lie(tmp_path, tree):
     (tmp_path / "moved").symlink_to(tree)
-    one = run_clips(
-        tmp_path / "1", tree, "ucf101", "ucf101", count=20, caption="class_name", frame_stride=[1, 2, 3]
-    )
+    one = run_clips(tmp_path / "1", tree, "ucf101", "ucf101", count=20, caption="class_name", frame_stride=[1, 2, 3])
     two = run_clips(tmp_path / "2", tmp_path / "moved", "ucf101", "ucf101", count=20, caption="class_name",
                     frame_stride=[1, 2, 3])  # fmt: skip
     for path in one.iterdir():
@@ -98,9 +94,7 @@ def test_a_folder_of_the_user_needs_no_world(tmp_path, tree):
     step = work(tmp_path, config)
     clips.run(step)
     assert len(json.loads((step.out / "items.json").read_text())) == 2
-    assert json.loads((step.out / "notes.json").read_text()) == [
-        "2 of 2 clips have no caption: their prompt is empty"
-    ]
+    assert json.loads((step.out / "notes.json").read_text()) == ["2 of 2 clips have no caption: their prompt is empty"]
 
 
 def test_what_is_set_aside_is_named_by_its_path_in_the_data_set(tmp_path, tree):

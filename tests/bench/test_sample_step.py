@@ -50,8 +50,12 @@ def sampled(world: Path, out: Path, batch: int = 4, **config: object) -> np.ndar
     out.mkdir(parents=True)
     (out / "scratch").mkdir()
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": batch, "seed": 0,
-        "dataset": "ucf101", **config,
+        "model": model_to_json(tiny()),
+        "sampler": config_to_json(SAMPLER),
+        "batch": batch,
+        "seed": 0,
+        "dataset": "ucf101",
+        **config,
     }
     names = {"model": "model.safetensors", "vae": "vae.safetensors", "encoded": "encoded", "clips": "clips"}
     work = Work(told, {k: world / v for k, v in names.items()}, out, out / "scratch")
@@ -89,7 +93,10 @@ def test_a_clip_does_not_depend_on_the_clips_beside_it(world: Path, tmp_path: Pa
     out = tmp_path / "b"
     (out / "scratch").mkdir(parents=True)
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": 4, "seed": 0,
+        "model": model_to_json(tiny()),
+        "sampler": config_to_json(SAMPLER),
+        "batch": 4,
+        "seed": 0,
         "dataset": "ucf101",
     }
     inputs = {"model": world / "model.safetensors", "vae": world / "vae.safetensors", "encoded": turned}
@@ -107,7 +114,10 @@ def test_an_interrupted_step_goes_on_where_it_stopped(world: Path, tmp_path: Pat
     save_file({"frames": marked}, kept[0])  # a finished batch is read, not made again
     kept[1].unlink()
     told = {
-        "model": model_to_json(tiny()), "sampler": config_to_json(SAMPLER), "batch": 4, "seed": 0,
+        "model": model_to_json(tiny()),
+        "sampler": config_to_json(SAMPLER),
+        "batch": 4,
+        "seed": 0,
         "dataset": "ucf101",
     }
     inputs = {"model": world / "model.safetensors", "vae": world / "vae.safetensors", "encoded": world / "encoded"}

@@ -15,8 +15,20 @@ from models.dynamicrafter import DynamiCrafter
 from models.presets import tiny
 
 SETTINGS = TrainSettings(
-    stage="iii", seed=3, steps=4, batch=4, micro_batch=2, learning_rate=1e-3, warmup=2, final_rate=1.0, clip_norm=1.0,
-    uncond_prob=0.05, log_every=2, checkpoint_every=1, images=False, condition_frame="random",
+    stage="iii",
+    seed=3,
+    steps=4,
+    batch=4,
+    micro_batch=2,
+    learning_rate=1e-3,
+    warmup=2,
+    final_rate=1.0,
+    clip_norm=1.0,
+    uncond_prob=0.05,
+    log_every=2,
+    checkpoint_every=1,
+    images=False,
+    condition_frame="random",
     groups=("projector", "image_stream", "lambda", "spatial", "conv_in"),
 )
 
@@ -26,8 +38,12 @@ def data() -> Encoded:
     g = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(*shape, generator=g)  # noqa: E731
     return Encoded(
-        mean=draw(6, 4, 8, 8, 8), std=0.1 * torch.ones(6, 4, 8, 8, 8), image_tokens=draw(6, 8, 17, 64).half(),
-        text=draw(6, 20, 64).half(), fs=torch.full((6,), 3), null_text=draw(1, 20, 64),
+        mean=draw(6, 4, 8, 8, 8),
+        std=0.1 * torch.ones(6, 4, 8, 8, 8),
+        image_tokens=draw(6, 8, 17, 64).half(),
+        text=draw(6, 20, 64).half(),
+        fs=torch.full((6,), 3),
+        null_text=draw(1, 20, 64),
         null_image_tokens=draw(1, 17, 64),
     )
 

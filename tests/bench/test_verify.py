@@ -106,9 +106,7 @@ def test_nan_missing_tensors_and_broken_files_are_failures_or_named(tmp_path):
     assert failed == 2
     assert any(line.startswith("FAIL d d_autoencoder.safetensors square.mean") for line in lines)
     assert any(line.startswith("FAIL e e_preprocess.safetensors: KeyError: 'in_u8_33x20'") for line in lines)
-    assert any(
-        "not checked: c_projector.safetensors (not a readable safetensors file" in line for line in lines
-    )
+    assert any("not checked: c_projector.safetensors (not a readable safetensors file" in line for line in lines)
 
 
 def test_nothing_recognised_is_no_success(tmp_path):

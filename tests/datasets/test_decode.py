@@ -126,9 +126,7 @@ def test_a_rotation_in_the_file_is_applied(tmp_path):
 
 
 def test_a_wrong_rule_names_what_is_allowed():
-    with pytest.raises(
-        ValueError, match=r"start is 'frist'. Known: first, center, random. Did you mean 'first'?"
-    ):
+    with pytest.raises(ValueError, match=r"start is 'frist'. Known: first, center, random. Did you mean 'first'?"):
         Cut(4, start="frist")
     with pytest.raises(ValueError, match="too_short is 'skip'"):
         Cut(4, too_short="skip")
@@ -183,9 +181,7 @@ def test_a_codec_that_nobody_knows_is_a_reason(tmp_path):
         decode_clip(path, Cut(2))
 
 
-@pytest.mark.parametrize(
-    "name, codec", [("v.mp4", "libx264"), ("v.avi", "mpeg4"), ("v.mkv", "ffv1"), ("v.gif", "gif")]
-)
+@pytest.mark.parametrize("name, codec", [("v.mp4", "libx264"), ("v.avi", "mpeg4"), ("v.mkv", "ffv1"), ("v.gif", "gif")])
 def test_random_damage_ends_in_frames_or_in_a_reason(tmp_path, name, codec):
     rng = np.random.default_rng(0)
     whole = write_video(tmp_path / name, noise(12, 32, 32), codec=codec).read_bytes()

@@ -58,9 +58,7 @@ def test_ucf101_splits_classes_and_groups(tmp_path):
 
 def test_ucf101_itself_may_be_the_root(tmp_path):
     make_ucf101(tmp_path)
-    assert ids(open_catalog("ucf101", tmp_path / "UCF-101", "test1")) == ids(
-        open_catalog("ucf101", tmp_path, "test1")
-    )
+    assert ids(open_catalog("ucf101", tmp_path / "UCF-101", "test1")) == ids(open_catalog("ucf101", tmp_path, "test1"))
 
 
 def test_both_spellings_of_handstand_pushups_have_one_id_and_one_label(tmp_path):
@@ -192,9 +190,7 @@ def test_msrvtt_1k_a_gives_each_video_its_sentence(tmp_path):
 
 def test_msrvtt_1k_a_with_semicolons(tmp_path):
     touch(tmp_path, "video22.mp4")
-    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_bytes(
-        b"key;vid_key;video_id;sentence\r\nret0;m;video22;a, b\r\n"
-    )
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_bytes(b"key;vid_key;video_id;sentence\r\nret0;m;video22;a, b\r\n")
     assert open_catalog("msrvtt", tmp_path, "1ka").videos[0].captions == ("a, b",)
 
 
@@ -203,8 +199,7 @@ def test_msrvtt_without_annotations_takes_all_videos_and_says_so(tmp_path):
     catalog = open_catalog("msrvtt", tmp_path, "test")
     assert ids(catalog) == ["video1", "video2"]
     assert catalog.notes == (
-        "no *_videodatainfo.json found (nor a list of 1k-A): "
-        "split test is not applied, all 2 videos are taken",
+        "no *_videodatainfo.json found (nor a list of 1k-A): split test is not applied, all 2 videos are taken",
     )
 
 
@@ -274,12 +269,9 @@ def test_webvid_splits_are_files_and_repeated_rows_are_taken_once(tmp_path):
     make_webvid(tmp_path, [row, ["12", "", "", "p", "dog"]], "results_val.csv")
     touch(tmp_path, touched, "videos/p/12.mp4")
     assert ids(open_catalog("webvid", tmp_path, "train")) == ["11"]
-    assert open_catalog("webvid", tmp_path).notes == (
-        "1 rows repeat a video of another CSV file: taken once",
-    )
+    assert open_catalog("webvid", tmp_path).notes == ("1 rows repeat a video of another CSV file: taken once",)
     assert (
-        open_catalog("webvid", tmp_path, "2M").notes[0]
-        == "no CSV file is named after split '2M': all rows are taken"
+        open_catalog("webvid", tmp_path, "2M").notes[0] == "no CSV file is named after split '2M': all rows are taken"
     )
     make_webvid(tmp_path, [["11", "", "", "p", "another cat"]], "results_val.csv")
     with pytest.raises(ValueError, match=r"results_val.csv:2: videoid '11' is listed before"):

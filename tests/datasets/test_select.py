@@ -30,9 +30,7 @@ def make_catalog(folder: Path, count: int = 6, name: str = "folder") -> Catalog:
 
 
 def summary(catalog, rule):
-    return [
-        (c.id, c.start, c.frame_stride, c.prompt, c.frames.tobytes()) for c in select_clips(catalog, rule)
-    ]
+    return [(c.id, c.start, c.frame_stride, c.prompt, c.frames.tobytes()) for c in select_clips(catalog, rule)]
 
 
 def test_a_clip_carries_what_its_video_is_and_which_frames_it_holds(tmp_path):
@@ -98,10 +96,7 @@ def test_too_few_clips_are_noted(tmp_path):
 def test_prompts_follow_the_rule(tmp_path):
     catalog = make_catalog(tmp_path, 1)
     (video,) = catalog.videos
-    said = {
-        rule: prompt(catalog, video, 0, replace(RULE, caption=rule))
-        for rule in ("class_name", "first", "none")
-    }
+    said = {rule: prompt(catalog, video, 0, replace(RULE, caption=rule)) for rule in ("class_name", "first", "none")}
     assert said == {"class_name": "class one", "first": "caption 0", "none": ""}
     drawn = {prompt(catalog, video, 0, replace(RULE, caption="random", seed=seed)) for seed in range(20)}
     assert drawn == {"caption 0", "other 0"}
@@ -121,15 +116,11 @@ def test_decoding_does_not_change_the_drawn_caption(tmp_path):
     catalog = make_catalog(tmp_path, 6)
     rule = replace(RULE, caption="random")
     one = {c.id: c.prompt for c in select_clips(catalog, rule)}
-    other = {
-        c.id: c.prompt for c in select_clips(catalog, replace(rule, frame_stride=(1, 2), start="center"))
-    }
+    other = {c.id: c.prompt for c in select_clips(catalog, replace(rule, frame_stride=(1, 2), start="center"))}
     assert one == other
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"count": 0}, {"height": 0}, {"frames": 0}, {"frame_stride": ()}, {"start": "end"}]
-)
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"height": 0}, {"frames": 0}, {"frame_stride": ()}, {"start": "end"}])
 def test_wrong_rules_are_refused(wrong):
     with pytest.raises(ValueError, match=r"1 or more|Known"):
         replace(RULE, **wrong)
@@ -142,9 +133,7 @@ def test_duplicate_ids_are_refused_by_name(tmp_path):
 
 
 def test_draws_depend_on_every_name_and_on_the_seed():
-    draws = [
-        generator(*names).random() for names in [(0, "a", "b"), (0, "ab"), (1, "a", "b"), (0, "a", "b", 1)]
-    ]
+    draws = [generator(*names).random() for names in [(0, "a", "b"), (0, "ab"), (1, "a", "b"), (0, "a", "b", 1)]]
     assert len(set(draws)) == 4
     assert generator(0, "a", "b").random() == draws[0]
     assert digest(0, "\udcff") != digest(0, "\udcfe")  # bytes that are not UTF-8 are names too

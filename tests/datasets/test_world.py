@@ -31,9 +31,7 @@ def scene(fields):
 
 def hashes(root):
     return {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in root.rglob("*")
-        if p.is_file()
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()
     }
 
 
@@ -75,9 +73,7 @@ def test_lengths_and_sizes_are_those_of_the_config(world):
 def test_ucf101_has_the_official_lists(world):
     lists = world / "ucf101/ucfTrainTestlist"
     classes = (lists / "classInd.txt").read_bytes()
-    assert classes.startswith(b"1 CircleGrowing\r\n2 CircleMovingDown\r\n") and classes.count(b"\r\n") == len(
-        CLASSES
-    )
+    assert classes.startswith(b"1 CircleGrowing\r\n2 CircleMovingDown\r\n") and classes.count(b"\r\n") == len(CLASSES)
     test, train = (lists / "testlist01.txt").read_text(), (lists / "trainlist01.txt").read_text()
     assert all(re.fullmatch(r"(\w+)/v_\1_g0[1-7]_c\d\d\.avi", line) for line in test.splitlines())
     assert all(re.fullmatch(r"(\w+)/v_\1_g08_c\d\d\.avi \d+", line) for line in train.splitlines())
@@ -162,9 +158,7 @@ def test_training_captions_and_addresses_are_webvids(world):
     rows = list(csv.DictReader((world / "train/results_train.csv").open()))
     assert set(rows[0]) == {"videoid", "contentUrl", "duration", "page_dir", "name"}
     assert rows[0]["page_dir"] == "000001_000050" and re.fullmatch(r"PT00H00M0[12]S", rows[0]["duration"])
-    assert [row["name"] for row in rows] == [
-        v.captions[0] for v in open_catalog("webvid", world / "train").videos
-    ]
+    assert [row["name"] for row in rows] == [v.captions[0] for v in open_catalog("webvid", world / "train").videos]
 
 
 def test_training_and_evaluation_share_nothing(world):
@@ -216,9 +210,7 @@ def test_sizes_out_of_range_are_refused(wrong):
 
 def test_progress_counts_every_video(tmp_path):
     seen = []
-    write_world(
-        tmp_path / "w", replace(WORLD, train_videos=2, msrvtt_videos=2), 0, lambda *at: seen.append(at)
-    )
+    write_world(tmp_path / "w", replace(WORLD, train_videos=2, msrvtt_videos=2), 0, lambda *at: seen.append(at))
     total = 4 + 8 * len(CLASSES)
     assert seen == [(k, total) for k in range(1, total + 1)]
 

@@ -38,7 +38,5 @@ def test_first_and_last_has_zeros_between(given, last):
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(
-        ValueError, match="visual_detail_guidance is 'both'; known: repeat, first_and_last, none"
-    ):
+    with pytest.raises(ValueError, match="visual_detail_guidance is 'both'; known: repeat, first_and_last, none"):
         detail("both")

@@ -142,10 +142,7 @@ def test_shrinking_blurs_away_what_the_small_picture_cannot_hold():
     stripes = torch.tensor([1.0, -1.0]).repeat(64).view(1, 1, 1, 128).expand(1, 3, 128, 128)
     assert resize_square(stripes, 32).abs().mean() < 0.01  # sampling without a blur keeps about 0.6
     assert (
-        torch.nn.functional.interpolate(stripes, size=(32, 32), mode="bicubic", align_corners=True)
-        .abs()
-        .mean()
-        > 0.3
+        torch.nn.functional.interpolate(stripes, size=(32, 32), mode="bicubic", align_corners=True).abs().mean() > 0.3
     )
 
 

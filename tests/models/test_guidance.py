@@ -10,9 +10,7 @@ C, U, IMAGE = (torch.full((1, 2, 2, 2, 2), v) for v in (5.0, 1.0, 2.0))  # condi
 
 
 def test_the_branches_of_every_kind():
-    kinds = {
-        kind: guidance_of(SamplerConfig(guidance=kind)).branches for kind in ("none", "single", "two_scale")
-    }
+    kinds = {kind: guidance_of(SamplerConfig(guidance=kind)).branches for kind in ("none", "single", "two_scale")}
     assert kinds == {"none": (COND,), "single": (COND, UNCOND), "two_scale": (COND, UNCOND, IMAGE_ONLY)}
     assert not UNCOND.image and not UNCOND.text and IMAGE_ONLY.image and not IMAGE_ONLY.text
 

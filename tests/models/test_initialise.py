@@ -55,9 +55,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_copied():
     state = {name: value + 1 for name, value in before.items()}
     state["unet.extra.weight"] = torch.zeros(1)
     state["unet.conv_out.bias"] = torch.zeros(5)
-    message = (
-        r"2 tensors:\n  unet.conv_out.bias: \(5,\) in the parent, \(4,\).*\n  unet.extra.weight: the model"
-    )
+    message = r"2 tensors:\n  unet.conv_out.bias: \(5,\) in the parent, \(4,\).*\n  unet.extra.weight: the model"
     with pytest.raises(ValueError, match=message):
         inherit(model, state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -57,9 +57,7 @@ def test_the_edges_of_the_dropout_rule_belong_to_the_upper_interval():
 def test_shares_of_the_dropout_rule():
     r = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
     count = len(r)
-    data = TrainBatch(
-        torch.zeros(0), torch.zeros(0), torch.ones(count, 1, 1), torch.ones(count, 1, 1), torch.zeros(0)
-    )
+    data = TrainBatch(torch.zeros(0), torch.zeros(0), torch.ones(count, 1, 1), torch.ones(count, 1, 1), torch.zeros(0))
     nulls = Nulls(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
     text, image = (x.flatten() == 0 for x in drop_conditions(data, nulls, r, 0.05))
     shares = [(text & ~image), (text & image), (~text & image), (~text & ~image)]

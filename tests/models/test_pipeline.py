@@ -96,9 +96,7 @@ def test_contexts_are_projected_once_and_all_branches_are_one_batch(pipeline, mo
     images, x_T, noises = draws(2)
     pipeline.sample_latents(pipeline.conditions(images, PROMPTS[:2]), FS[:2], x_T, noises.__getitem__)
     assert batches == [12, 12, 12]  # 3 branches of a group of 4 (2 clips, padded), 3 steps
-    assert (
-        projected == [8] * 5
-    )  # 2 conditions, 2 images without text, one empty context for both; not per step
+    assert projected == [8] * 5  # 2 conditions, 2 images without text, one empty context for both; not per step
 
 
 @pytest.mark.parametrize("guidance", ["none", "single", "two_scale"])
@@ -110,16 +108,12 @@ def test_the_batch_of_branches_gives_what_separate_evaluations_give(guidance):
     with torch.no_grad():
         for branch in pipeline.guidance.branches:
             text = conditions.text if branch.text else conditions.null_text.expand(2, -1, -1)
-            image = (
-                conditions.image_tokens if branch.image else conditions.null_image_tokens.expand(2, -1, -1)
-            )
+            image = conditions.image_tokens if branch.image else conditions.null_image_tokens.expand(2, -1, -1)
             answers.append(model(x_T, t, model.context(text, image), conditions.latent, FS[:2]))
     asked = []
     one_step = pipeline.with_sampler(steps=1, eta=0.0)
     one_step.sample_latents(conditions, FS[:2], x_T, on_step=lambda k, x, x0: asked.append(x0))
-    torch.testing.assert_close(
-        asked[0], -pipeline.guidance(answers), rtol=1e-4, atol=1e-4
-    )  # x0 = -v where a = 0
+    torch.testing.assert_close(asked[0], -pipeline.guidance(answers), rtol=1e-4, atol=1e-4)  # x0 = -v where a = 0
 
 
 def test_every_condition_matters(pipeline):

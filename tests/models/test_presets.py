@@ -46,6 +46,4 @@ def test_tiny_is_tiny_and_smoke_takes_its_weights():
     assert presets.tiny().autoencoder.downsampling == 4
     with torch.device("meta"):
         smoke = DynamiCrafter(presets.smoke())
-    assert {k: v.shape for k, v in smoke.state_dict().items()} == {
-        k: v.shape for k, v in tiny.state_dict().items()
-    }
+    assert {k: v.shape for k, v in smoke.state_dict().items()} == {k: v.shape for k, v in tiny.state_dict().items()}

@@ -40,16 +40,12 @@ def knows(schedule: Schedule, z: torch.Tensor):
 def test_a_denoiser_that_knows_the_latent_finds_it(kind, spacing):
     schedule, z, seen = Schedule(CONFIGS[kind]), randn(1), []
     config = SamplerConfig(steps=10, spacing=spacing, eta=0.0)
-    out = sample_ddim(
-        knows(schedule, z), schedule, config, randn(0), on_step=lambda k, x, x0: seen.append((k, x0))
-    )
+    out = sample_ddim(knows(schedule, z), schedule, config, randn(0), on_step=lambda k, x, x0: seen.append((k, x0)))
     assert [k for k, _ in seen] == list(range(10))
     for _, x0 in seen:
         torch.testing.assert_close(x0, z, rtol=1e-4, atol=1e-4)
     rest = (out - math.sqrt(float(schedule.alphas_cumprod[0])) * z).abs().max()
-    assert rest < 5 * math.sqrt(
-        1 - float(schedule.alphas_cumprod[0])
-    )  # what is left is the first entry's noise
+    assert rest < 5 * math.sqrt(1 - float(schedule.alphas_cumprod[0]))  # what is left is the first entry's noise
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])

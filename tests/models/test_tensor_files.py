@@ -192,3 +192,17 @@ def test_parts_types_and_lazy_states():
     assert lazy[NAME].shape == (6,)
     assert dict(lazy).keys() == WANTED.keys() and len(lazy) == 3 and "nothing" not in lazy
     assert list(state.without(["betas"]).shapes) == [NAME, "scalar"]
+
+
+@pytest.mark.parametrize("name", ["junk.ckpt", "junk.pt", "junk.safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"abseiling\nair drumming\n", b"]", b".", b"(dp0\n", bytes(range(256)) * 4, b"PK\x03\x04" + b"0" * 64],
+)
+def test_bytes_that_are_no_tensors_are_refused_in_one_line_without_advice_to_trust_them(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="junk") as caught:
+        open_official(path)
+    assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)

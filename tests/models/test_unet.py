@@ -73,9 +73,7 @@ def test_a_new_unet_predicts_zero_and_its_temporal_layers_change_nothing():
     x, t, context, fs = inputs()
     assert new(x, t, context, fs).abs().max() == 0
     torch.nn.init.normal_(new.conv_out.weight)
-    still = VideoUNet(
-        replace(SMALL, temporal_conv=False, temporal_attention=False, init_attention=False), QUERIES
-    )
+    still = VideoUNet(replace(SMALL, temporal_conv=False, temporal_attention=False, init_attention=False), QUERIES)
     still.load_state_dict({k: v for k, v in new.state_dict().items() if k in still.state_dict()})
     close(new(x, t, context, fs), still(x, t, context, fs))
 

@@ -22,9 +22,7 @@ def test_a_module_comes_back_with_its_card_and_the_same_bytes_give_the_same_hash
     )
     digest = save_module(one, path, {"made": "by hand"})
     load_module(other, path)
-    assert all(
-        a.equal(b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+    assert all(a.equal(b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
     assert read_card(path) == {"made": "by hand"}
     assert digest == sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     assert save_module(one, tmp_path / "again.safetensors", {"made": "by hand"}) == digest
