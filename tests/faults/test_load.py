@@ -16,7 +16,8 @@ from bench.variants import ALLOWED, impossible, settings_from
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW, MANY = 2_000, 20_000
-FLAT = 120.0  # MB more for ten times the samples: their features and ids, not their frames
+COPIES = 20  # of the features (N, 64) float64 that scoring may hold at once: each video's influence needs a few
+FLAT = COPIES * 64 * 8 * (MANY - FEW) / 1e6  # MB more; the frames of both sets would be five times as much
 PLANNED = 5.0  # CPU seconds for a thousand variants
 
 
