@@ -253,7 +253,9 @@ def part_entries(name: str, part: nn.Module) -> dict[str, tuple[Tensor, tuple[in
         prefix = {"autoencoder": AUTOENCODER, "text_encoder": TEXT, "image_encoder": IMAGE}[name]
         return {prefix + key: (tensor, tuple(tensor.shape)) for key, tensor in part.state_dict().items()}
     if not isinstance(part.projector, ContextProjector):
-        raise ValueError("official checkpoints have a context projector; this model's context is 'none'")
+        raise ValueError(
+            f"official checkpoints have a context projector; this model's context is {part.config.context!r}"
+        )
     halves: list[tuple[str, nn.Module, dict[str, Official]]] = [
         (UNET, part.unet, unet_entries(part.unet)),
         (PROJECTOR, part.projector, projector_entries(part.projector)),

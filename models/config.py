@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-ContextKind = Literal["full", "global_token", "none"]
-DetailKind = Literal["repeat", "first_and_last", "none"]
+ContextKind = Literal["full", "global_token", "none", "beside_text", "hierarchical"]
+DetailKind = Literal["repeat", "first_and_last", "none", "stc_encoder", "first_frame"]
 ImageScale = Literal["learned", "fixed"]
 Prediction = Literal["eps", "v"]
 Spacing = Literal[  # official_*: the tables of the official code, which may have other numbers of steps
@@ -19,6 +19,9 @@ Spacing = Literal[  # official_*: the tables of the official code, which may hav
 ]
 GuidanceKind = Literal["none", "single", "two_scale"]
 FrameRateKind = Literal["frame_stride", "fps"]
+
+TEXT_STREAM_ALONE = ("none", "beside_text", "hierarchical")  # contexts without an image stream of their own
+ENCODED_DETAIL = ("stc_encoder", "first_frame")  # kinds of detail guidance that have parameters
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Shapes: noisy latents (B, 4, T, h, w); condition latents (B, 4, 1, h, w) or one per frame (B, 4, T, h, w),
 scaled alike; the U-Net's input is (B, 4 + 4 copies, T, h, w), noisy channels first.
-Source: DynamiCrafter, arXiv:2310.12190, section 3.2; `first_and_last`: the official interpolation model.
+Source: DynamiCrafter, arXiv:2310.12190, section 3.2; `first_and_last`: the official interpolation model;
+`stc_encoder`, `first_frame`: other systems' ways, `models/condition_encoder.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from models.condition_encoder import FirstFrame, STCEncoder
 
 
 class Detail(Protocol):
@@ -62,14 +65,17 @@ class NoDetail(nn.Module):
         return z_t
 
 
-DETAIL: dict[str, type[Repeat | FirstAndLast | NoDetail]] = {
+AnyDetail = Repeat | FirstAndLast | NoDetail | STCEncoder | FirstFrame
+DETAIL: dict[str, type[AnyDetail]] = {
     "repeat": Repeat,
     "first_and_last": FirstAndLast,
     "none": NoDetail,
+    "stc_encoder": STCEncoder,
+    "first_frame": FirstFrame,
 }
 
 
-def detail(kind: str) -> Repeat | FirstAndLast | NoDetail:
+def detail(kind: str) -> AnyDetail:
     """The part that `kind` names (a key of DETAIL, else ValueError)."""
     if kind not in DETAIL:
         raise ValueError(f"visual_detail_guidance is {kind!r}; known: {', '.join(DETAIL)}")

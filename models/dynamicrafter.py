@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
-from models.config import ModelConfig, UNetConfig
+from models.config import TEXT_STREAM_ALONE, ModelConfig, UNetConfig
 from models.detail import DETAIL, detail
 from models.projector import projector
 from models.unet import VideoUNet
 
-GROUPS = ("projector", "image_stream", "lambda", "conv_in", "spatial", "temporal")
+GROUPS = ("projector", "image_stream", "lambda", "detail", "conv_in", "spatial", "temporal")
 TEMPORAL = {"temporal", "temporal_conv", "temporal_conv_in", "temporal_conv_out"}  # layers of a U-Net stage
 
 
@@ -25,11 +26,11 @@ def unet_config(config: ModelConfig) -> UNetConfig:
     """The U-Net that the two streams of `config` ask for.
 
     Channels of its input: the noisy ones and those of the visual detail guidance. Image stream: that of
-    `config.unet`, but none without context. Both follow from the streams, so a variant is named once.
-    Raises ValueError when there is context but `config.unet` has no image stream.
+    `config.unet`, but none where the context has none. Both follow from the streams, so a variant is named once.
+    Raises ValueError when the context has an image stream but `config.unet` has none.
     """
     channels = config.unet.out_channels * (1 + DETAIL[config.visual_detail_guidance].copies)
-    if config.context == "none":
+    if config.context in TEXT_STREAM_ALONE:
         return replace(config.unet, in_channels=channels, image_stream="none")
     if config.unet.image_stream == "none":
         raise ValueError(
@@ -49,9 +50,15 @@ class DynamiCrafter(nn.Module):
         self.projector = projector(config.projector, config.context)
         self.unet = VideoUNet(unet_config(config), config.projector.tokens_per_frame)
 
-    def context(self, text: Tensor, image_tokens: Tensor) -> dict[str, Tensor]:
-        """(B, L, D), (B, N, E) -> the streams: "text" (B, L, D), "image" (B, T * Q, D) where there is one."""
-        return {"text": text, **self.projector.streams(image_tokens)}
+    def context(self, text: Tensor, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """(B, L, D), (B, N, E) -> the streams: "text" (B, L, D), "image" (B, T * Q, D) where there is one.
+
+        Tokens that a context adds to the text stand behind it: "text" (B, L + tokens, D).
+        condition: (B, 4, any, h, w), for a context that sees the latent (`projector.sees_latent`), else ignored.
+        """
+        added = self.projector.streams(image_tokens, condition)
+        beside = added.pop("text", text[:, :0])
+        return {"text": torch.cat([text, beside], dim=1), **added}
 
     def forward(
         self,
@@ -82,8 +89,8 @@ class DynamiCrafter(nn.Module):
 def parameter_group(name: str) -> str:
     """The group of the parameter called `name`, one of GROUPS."""
     parts = name.split(".")
-    if parts[0] == "projector":
-        return "projector"
+    if parts[0] in ("projector", "detail"):
+        return parts[0]
     if "image" in parts:  # ...cross_attention.streams.image.<to_k, to_v or alpha>
         return "lambda" if parts[-1] == "alpha" else "image_stream"
     if parts[1] == "conv_in":

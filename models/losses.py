@@ -55,7 +55,7 @@ class Loss:
 class Network(Protocol):
     """What the loss needs of a model; `models.dynamicrafter.DynamiCrafter` is one."""
 
-    def context(self, text: Tensor, image_tokens: Tensor) -> dict[str, Tensor]: ...
+    def context(self, text: Tensor, image_tokens: Tensor, condition: Tensor) -> dict[str, Tensor]: ...
 
     def __call__(
         self, z_t: Tensor, t: Tensor, context: dict[str, Tensor], condition: Tensor, fs: Tensor
@@ -105,7 +105,8 @@ def training_loss(
         )
     text, image_tokens = drop_conditions(batch, nulls, draws.dropout, uncond_prob)
     x_t, target = diffuse(schedule, batch.latent, draws)
-    out = model(x_t, draws.timesteps, model.context(text, image_tokens), batch.condition, batch.fs)
+    context = model.context(text, image_tokens, batch.condition)
+    out = model(x_t, draws.timesteps, context, batch.condition, batch.fs)
     error = (out.float() - target.float()).square()
     per_sample = error.flatten(1).mean(dim=1)
     return Loss(per_sample, per_sample.mean())

@@ -44,6 +44,7 @@ STARTS = {  # parameter group: how a parameter starts that the parent lacks
     "projector": "drawn as PyTorch draws linear layers, the queries normal over the root of their width",
     "image_stream": "drawn as PyTorch draws linear layers, as in the official code",
     "lambda": "alpha 0: lambda 1",
+    "detail": "drawn to keep the latent's scale, behind weights of conv_in that are zero",
     "conv_in": "zero",
     "spatial": "the frame rate's last layer zero: it adds nothing yet",
     "temporal": "the last layer of each block zero: a clip's frames do not see each other yet",

@@ -100,16 +100,19 @@ def guided_denoiser(
 def _project(model: DynamiCrafter, guidance: Guidance, conditions: Conditions, frames: int) -> list[Projected]:
     """The contexts of each branch, a row per clip; one that all clips share is projected once."""
     clips = len(conditions.latent)
-    parts = [_project_branch(model, *conditions.branch(branch), frames) for branch in guidance.branches]
+    latent = conditions.latent if model.projector.sees_latent else conditions.latent[:1]
+    parts = [_project_branch(model, *conditions.branch(branch), latent, frames) for branch in guidance.branches]
     return [part if rows == clips else part.expand(clips) for rows, part in parts]
 
 
-def _project_branch(model: DynamiCrafter, text: Tensor, image_tokens: Tensor, frames: int) -> tuple[int, Projected]:
-    """(B or 1, L, D), (B or 1, N, E) -> number of rows, and their keys and values, row by row."""
-    count = max(len(text), len(image_tokens))
-    contexts = [
-        model.context(text[i % len(text)][None], image_tokens[i % len(image_tokens)][None]) for i in range(count)
-    ]
+def _project_branch(
+    model: DynamiCrafter, text: Tensor, image_tokens: Tensor, latent: Tensor, frames: int
+) -> tuple[int, Projected]:
+    """(B or 1, L, D), (B or 1, N, E), (B or 1, 4, any, h, w) -> number of rows, and their keys and values, row by row.
+    """
+    seen = (text, image_tokens, latent)
+    count = max(map(len, seen))
+    contexts = [model.context(*(x[i % len(x)][None] for x in seen)) for i in range(count)]
     return count, Projected.concatenate([model.unet.project_context(c, frames) for c in contexts])
 
 

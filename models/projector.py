@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import attend
+from models.beside_text import BESIDE_TEXT, BesideText, Hierarchical
 from models.config import ProjectorConfig
 
 
@@ -90,8 +91,11 @@ class ProjectorLayer(nn.Module):
 class ContextProjector(nn.Module):
     """Image tokens to context tokens.
 
-    `tokens` says which image tokens it sees: a key of TOKEN_CHOICE, else ValueError.
+    `tokens` says which image tokens it sees: a key of TOKEN_CHOICE, else ValueError. `sees_latent`: whether the
+    context depends on the condition latent too.
     """
+
+    sees_latent = False
 
     def __init__(self, config: ProjectorConfig, tokens: str = "full") -> None:
         super().__init__()
@@ -113,21 +117,28 @@ class ContextProjector(nn.Module):
             queries = layer(queries, tokens)
         return self.norm_out(self.linear_out(queries))
 
-    def streams(self, image_tokens: Tensor) -> dict[str, Tensor]:
-        """What this part adds to the context."""
+    def streams(self, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """What this part adds to the context: (B, N, E), ignored -> the image stream (B, T * Q, D)."""
         return {"image": self(image_tokens)}
 
 
 class NoContext(nn.Module):
     """The part of a model without image context: it adds no stream."""
 
-    def streams(self, image_tokens: Tensor) -> dict[str, Tensor]:
+    sees_latent = False
+
+    def streams(self, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Nothing."""
         return {}
 
 
-def projector(config: ProjectorConfig, context: str) -> ContextProjector | NoContext:
-    """The part that `context` names: "none", or a key of TOKEN_CHOICE (else ValueError)."""
+AnyContext = ContextProjector | NoContext | BesideText | Hierarchical
+
+
+def projector(config: ProjectorConfig, context: str) -> AnyContext:
+    """The part that `context` names: "none", or a key of TOKEN_CHOICE or BESIDE_TEXT (else ValueError)."""
+    if context in BESIDE_TEXT:
+        return BESIDE_TEXT[context](config)
     if context not in {"none", *TOKEN_CHOICE}:
-        raise ValueError(f"context is {context!r}; known: {', '.join(['none', *TOKEN_CHOICE])}")
+        raise ValueError(f"context is {context!r}; known: {', '.join(['none', *TOKEN_CHOICE, *BESIDE_TEXT])}")
     return NoContext() if context == "none" else ContextProjector(config, context)

@@ -48,6 +48,7 @@ def test_groups_of_the_released_model_have_the_official_sizes(full_256):
         "projector": 48_787_456,
         "image_stream": 25_559_040,
         "lambda": 16,
+        "detail": 0,
         "conv_in": 320 * 8 * 9 + 320,
         "spatial": 865_922_244 + 2_050_560 - (320 * 8 * 9 + 320),
         "temporal": 278_431_616 + 266_891_520,

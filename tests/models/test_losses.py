@@ -21,7 +21,7 @@ class Fake:
     answer: torch.Tensor
     seen: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def context(self, text, image_tokens):
+    def context(self, text, image_tokens, condition=None):
         return {"text": text, "image": image_tokens}
 
     def __call__(self, z_t, t, context, condition, fs):
