@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.ranks import ALONE, Ranks
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -25,6 +27,7 @@ class Work:
         scratch: folder that survives a restart of this very step (checkpoints); removed once the step is
             done.
         device: "cpu" or "cuda:<n>".
+        ranks: the processes that do the step together; all but the first have no `out` to write to.
     """
 
     config: Mapping[str, Any]
@@ -33,6 +36,7 @@ class Work:
     scratch: Path
     device: str = "cpu"
     report: Progress = field(default=_silent, repr=False)
+    ranks: Ranks = field(default=ALONE, repr=False)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Says that `done` of `total` units are finished."""

@@ -27,8 +27,9 @@ from typing import Any
 from bench.errors import StoreError, storage_words
 from bench.fingerprint import sha256_file
 from bench.locks import Busy
+from bench.ranks import ALONE, Ranks
 from bench.store import Store
-from bench.work import Work
+from bench.work import Progress, Work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +56,7 @@ class Task:
 def serve(pipe: Connection, store: str, device: str, threads: int) -> None:
     """The life of a worker: one task after another until None comes or the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine decides
-    _die_with_parent()
+    die_with_parent()
     os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
     shelf = Store(Path(store), make=False)
     while True:
@@ -63,12 +64,14 @@ def serve(pipe: Connection, store: str, device: str, threads: int) -> None:
             task = pipe.recv()
             if task is None:
                 return
-            pipe.send(_attempt(task, shelf, device, threads, pipe))
+            pipe.send(attempt(task, shelf, device, threads, _Reporter(pipe)))
         except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody is listening any more
             return
 
 
-def _attempt(task: Task, store: Store, device: str, threads: int, pipe: Connection) -> tuple[Any, ...]:
+def attempt(
+    task: Task, store: Store, device: str, threads: int, report: Progress, ranks: Ranks = ALONE
+) -> tuple[Any, ...]:
     """Does a step unless another holds it, has done it, or an input is damaged; whatever goes wrong is an answer."""
     try:
         lock = store.lock(task.fingerprint)
@@ -84,7 +87,7 @@ def _attempt(task: Task, store: Store, device: str, threads: int, pipe: Connecti
         if damaged:
             return ("damaged", damaged)
         _check_files(task)
-        return ("done", perform(task, store, device, threads, _Reporter(pipe)))
+        return ("done", perform(task, store, device, threads, report, ranks))
     except Exception as error:  # whatever a body raises is a failed step, never a dead engine
         return _failed(error)
     finally:
@@ -132,14 +135,17 @@ def _check_files(task: Task) -> None:
             raise StoreError(f"{path} ({role}) changed after the plan was made: give the same command again")
 
 
-def perform(task: Task, store: Store, device: str, threads: int, report: Any) -> dict[str, Any]:
-    """Does one step (the lock is held) and commits its artifact. Returns what it cost."""
+def perform(
+    task: Task, store: Store, device: str, threads: int, report: Progress, ranks: Ranks = ALONE
+) -> dict[str, Any]:
+    """Does one step (the lock is held) and commits its artifact; `ranks` do it together. Returns what it cost."""
     out, scratch = store.begin(task.fingerprint), store.scratch(task.fingerprint)
     scratch.mkdir(parents=True, exist_ok=True)
     meter = Meter()
+    ranks.begin(task.fingerprint)
     try:
         body = importlib.import_module(task.module)
-        _pin_threads(threads)
+        pin_threads(threads)
         work = Work(
             config={**task.config, **task.local},
             inputs={role: Path(path) for role, path in task.inputs.items()},
@@ -147,9 +153,10 @@ def perform(task: Task, store: Store, device: str, threads: int, report: Any) ->
             scratch=scratch,
             device=device,
             report=report,
+            ranks=ranks,
         )
         body.run(work)
-        costs = meter.read()
+        costs = ranks.end(meter.read())
         about = {
             "version": task.version,
             "label": task.label,
@@ -157,8 +164,10 @@ def perform(task: Task, store: Store, device: str, threads: int, report: Any) ->
             "inputs": task.input_digests,
         }
         store.commit(task.kind, task.fingerprint, out, about, costs)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(out, ignore_errors=True)
+        if isinstance(error, Exception):  # who was asked to stop leaves without a word
+            ranks.fail(error)
         raise
     return costs
 
@@ -216,14 +225,14 @@ def _peak_memory_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def _pin_threads(threads: int) -> None:
+def pin_threads(threads: int) -> None:
     """One fixed number of threads: a reduction split otherwise gives other bits."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ends the process when the engine is gone (kill -9): nobody would read the result."""
     parent = os.getppid()
 

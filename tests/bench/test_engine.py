@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine import LocalEngine, Outcome
+from bench.engine import Outcome
 from bench.graph import Graph, Step
+from bench.local_engine import LocalEngine
 from bench.progress import Display, duration
 from bench.store import Store
 

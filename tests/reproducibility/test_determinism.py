@@ -1,6 +1,6 @@
 """The same bytes whatever the workers, the order, the company and the batch: each axis alone, on cold stores.
 
-Interruptions are tested in tests/faults. Ranks are not an axis yet: no step is data-parallel.
+Interruptions are tested in tests/faults, ranks in tests/reproducibility/test_rank_runs.py.
 """
 
 from pathlib import Path
