@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from datasets import folder, msrvtt, ucf101, webvid
@@ -83,6 +83,28 @@ def check_disjoint(
         raise ValueError(f"{sets} share {len(both)} items, the first: {both[0]}")
 
 
+def check_listed(
+    root: Path,
+    listed: Iterable[tuple[str, int, str]],
+    evaluation: Catalog,
+    file_digest: Callable[[Path], str],
+) -> None:
+    """`check_disjoint` for a training set of which only (id, bytes, sha256) is known, video by video: memory holds the
+    evaluation set alone.
+    """
+    groups = _groups(evaluation)
+    by_size: dict[int, list[Path]] = {}
+    for video in evaluation.videos:
+        by_size.setdefault(file_size(video.path), []).append(video.path)
+    for name, size, sha256 in listed:
+        clip = ucf101.parse_name(name)
+        same = [path for path in by_size.get(size, ()) if size and guarded(path, file_digest) == sha256]
+        shared_group = clip is not None and clip[2] in groups
+        if same or shared_group:
+            what = f"{same[0]} (equal content)" if same else f"group {clip[2] if clip else ''}"
+            raise ValueError(f"training ({root}) and evaluation ({evaluation.root}) share video {name}: {what}")
+
+
 def content_digest(catalog: Catalog, file_digest: Callable[[Path], str]) -> str:
     """sha256 over all that clips depend on: ids, captions, labels, groups, every file's bytes, the notes.
 
@@ -91,6 +113,8 @@ def content_digest(catalog: Catalog, file_digest: Callable[[Path], str]) -> str:
     """
     whole = hashlib.sha256(json.dumps([catalog.name, catalog.notes]).encode("ascii"))
     for video in sorted(catalog.videos, key=lambda video: video.id):
-        line = [video.id, list(video.captions), video.label, video.group, guarded(video.path, file_digest)]
+        content = guarded(video.path, file_digest)
+        line: list[object] = [video.id, list(video.captions), video.label, video.group, content]
+        line += [video.told] if video.told else []
         whole.update(json.dumps(line).encode("ascii") + b"\n")
     return whole.hexdigest()

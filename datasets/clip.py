@@ -7,6 +7,7 @@ of them.
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+TOLD = ("scene", "motion", "dynamic")
+_SHARE = re.compile(r"0(\.[0-9]{1,9})?|1(\.0{1,9})?")
 Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
 
 
@@ -56,6 +59,12 @@ class Video:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "captions", tuple(plain(text) for text in self.captions))
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The columns that `python -m bench captions` writes, where the table has all of them and a number; or none."""
+        found = {name: plain(self.meta[name]) for name in TOLD if name in self.meta}
+        return found if len(found) == len(TOLD) and _SHARE.fullmatch(found["dynamic"]) else {}
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ class Clip:
     frame_stride: int
     notes: tuple[str, ...]
     video: str
+    told: Mapping[str, str] = field(default_factory=dict)  # what the data set's table says of the caption's motion
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,11 @@ def read_text(path: Path) -> str:
     Raises ValueError naming the file beyond MAX_TEXT_BYTES, and when it is no file, cannot be read or is no text.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")  # opening a pipe would wait for ever
-        with path.open("rb") as file:
-            return _decode(file.read(MAX_TEXT_BYTES + 1), str(path))
+        with path.open("rb") as file:  # `read` takes memory for all that it is asked for
+            return _decode(file.read(min(status.st_size, MAX_TEXT_BYTES) + 1), str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,21 @@ def motion_in(text: str) -> str | None:
         if text.endswith((*phrases, class_words(name))):
             return name
     return None
+
+
+@cache
+def _sentences() -> dict[str, str]:
+    """Every sentence that `captions` may write, and every class in words -> its motion."""
+    named = [words.format(color=color, shape=shape) for words in SCENE_WORDS for color in COLORS for shape in SHAPES]
+    plain = [words.format(shape=shape) for words in PLAIN_WORDS for shape in SHAPES]
+    told = {f"{what} {how}": motion for what in named + plain for motion, ways in MOTIONS.items() for how in ways}
+    classes = {class_words(shape.capitalize() + motion): motion for shape in SHAPES for motion in MOTIONS}
+    return told | classes
+
+
+def asked_motion(text: str) -> str | None:
+    """The motion that a sentence of this world asks for; None for any other text, whatever it ends with."""
+    return _sentences().get(text)
 
 
 def scene_from(told: dict[str, Any]) -> Scene:

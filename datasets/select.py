@@ -75,7 +75,7 @@ def _clips(catalog: Catalog, rule: ClipRule, limits: Limits, selection: Selectio
             if taken == rule.count:
                 break
             try:
-                clip = _clip(catalog, video, number, rule, limits)
+                clip = draw_clip(catalog, video, number, rule, limits)
             except BadVideo as bad:
                 selection.set_aside.append(SetAside(video.id, bad.path, bad.reason))
                 break
@@ -88,7 +88,9 @@ def _clips(catalog: Catalog, rule: ClipRule, limits: Limits, selection: Selectio
         selection.notes.append(f"{uncaptioned} of {taken} clips have no caption: their prompt is empty")
 
 
-def _clip(catalog: Catalog, video: Video, number: int, rule: ClipRule, limits: Limits) -> Clip:
+def draw_clip(catalog: Catalog, video: Video, number: int, rule: ClipRule, limits: Limits = LIMITS) -> Clip:
+    """Clip `number` of one video, decoded. Raises BadVideo when it cannot be used."""
+
     def each(frame: Frames) -> Frames:
         return fit_frame(frame, rule.height, rule.width)
 
@@ -105,6 +107,7 @@ def _clip(catalog: Catalog, video: Video, number: int, rule: ClipRule, limits: L
         frame_stride=decoded.frame_stride,
         notes=decoded.notes,
         video=video.id,
+        told=video.told if rule.caption != "none" else {},
     )
 
 

@@ -7,7 +7,10 @@ with an empty contentUrl is kept: the address is not needed to read the file.
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets.clip import Catalog, Video
@@ -107,3 +110,37 @@ def seconds(duration: str) -> float | None:
         return None
     h, m, s = (float(part or 0) for part in match.groups())
     return 3600 * h + 60 * m + s
+
+
+def stream_videos(tables: Sequence[Path], videos: Path) -> Iterator[Video]:
+    """The rows of CSV files one by one, in their order, whether or not the file is there: for ten million of them.
+
+    What is kept of a row is a hash of its id (some 100 bytes in memory), so that one that comes again is taken once.
+    Paths are below `videos`. Raises ValueError as `read` does.
+    """
+    seen: set[bytes] = set()
+    for path in tables:
+        for line, row in _stream_rows(path):
+            video = _video(videos, path, line, row, None)
+            mark = hashlib.blake2b(video.id.encode("utf-8", "backslashreplace"), digest_size=8).digest()
+            if mark not in seen:
+                seen.add(mark)
+                yield video
+
+
+def _stream_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, row) of one CSV file, read as it goes."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            delimiter = ";" if "," not in first and ";" in first else ","
+            header = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+            if not set(NEEDED) <= set(header):
+                raise ValueError(f"{path}: its columns are {header}; {', '.join(NEEDED)} were expected")
+            reader = csv.reader(file, delimiter=delimiter)
+            for cells in reader:
+                if cells:
+                    line = reader.line_num + 1
+                    yield line, _row(header, cells, f"{path}:{line}")
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
