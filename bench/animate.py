@@ -19,35 +19,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.animate_models import open_pipeline
 from bench.clip_files import allowed_name, size_words, write_clip
 from bench.devices import find_devices
 from bench.encoded import clip_pixels
-from bench.engine import LocalEngine
-from bench.errors import BenchError, Interrupted, UsageError, known
-from bench.fingerprint import FileHashes
-from bench.graph import Graph, Step
-from bench.parts import load_adapted, load_autoencoder, load_encoders, load_generator
+from bench.errors import UsageError, known
 from bench.precision import arithmetic
 from bench.profile import FROZEN, ROOT, Profile, load_profile, model_preset
-from bench.progress import PLAIN_EVERY, display_for
-from bench.runner import Options, Prepared, failures, prepare
+from bench.progress import PLAIN_EVERY
 from bench.seeding import generator, normal
-from bench.spec import Question, Variant
-from bench.steps.train import FILE
-from bench.store import Store
-from bench.variants import Settings
+from bench.variants import ENDS
 from datasets.clip import Frames
 from datasets.images import read_picture
 from datasets.transforms import covering_size, fit_frame
-from models.checkpoint import is_official, load_released, open_official
-from models.config import DetailKind, ModelConfig, SamplerConfig
-from models.dynamicrafter import DynamiCrafter
+from models.config import ModelConfig, SamplerConfig
 from models.pipeline import Pipeline, to_uint8
-from models.schedule import SPACINGS, Schedule
+from models.schedule import SPACINGS
 
-ENDS: DetailKind = "first_and_last"  # visual detail guidance that is shown a last picture too
-LONGER = 3
-OWN_PARTS = ("unet.", "projector.")
 MOST_STEPS = 1000
 OFFERED = {  # what the release says may be told to each model
     "dynamicrafter_256": (1, 6),
@@ -68,8 +56,8 @@ class Request:
         end_image: the last frame.
         loop: the clip ends as it begins; its last frame, which would be shown twice, is left out.
         profile: a profile's name or path.
-        checkpoint: weights in the official layout, or of this project's DynamiCrafter; None: the full model of the
-            profile, trained first where the store lacks it.
+        checkpoint: weights in the official layout, or of this project's DynamiCrafter; None: the model that comes
+            with the profile, or its full model, trained first where the store lacks it.
         seed: of the noise.
         device: "auto", "cpu" or "cuda", for sampling; None: as the profile says.
         steps, guidance_scale, spacing: of the sampler; None: as the profile says.
@@ -140,7 +128,7 @@ def animate(request: Request) -> None:
     check_request(request, target)
     device = find_devices(request.device or target.profile.execution.device)[1][0]
     pictures = [_picture(path, target.model) for path in (request.image, request.end_image) if path is not None]
-    pipeline = (from_checkpoint(request, target) if request.checkpoint else trained(request, target)).to(device)
+    pipeline = open_pipeline(request, target).to(device)
     started = time.perf_counter()
     frames = sample(pipeline, target, pictures, request, device)
     seconds = time.perf_counter() - started
@@ -174,8 +162,15 @@ def find_target(request: Request) -> Target:
 
 def check_request(request: Request, target: Target) -> None:
     """Refuses what cannot be done; raises UsageError with every reason."""
-    errors = [words for words in (allowed_name(request.out), *_sampler_errors(request)) if words is not None]
-    errors += _rate_errors(request, target)
+    name = allowed_name(request.out)
+    errors = [*([name] if name else []), *model_errors(request, target)]
+    if errors:
+        raise UsageError(errors)
+
+
+def model_errors(request: Request, target: Target) -> list[str]:
+    """What is wrong with a request, but for the name of its clip."""
+    errors = [*_sampler_errors(request), *_rate_errors(request, target)]
     if request.device not in (None, "auto", "cpu", "cuda"):
         errors.append(f"--device is '{request.device}'. {known(request.device, ('auto', 'cpu', 'cuda'))}")
     if request.loop and request.end_image is not None:
@@ -194,8 +189,7 @@ def check_request(request: Request, target: Target) -> None:
         )
     if request.checkpoint is None and not target.trains:
         errors.append(f"--profile {target.name} has nothing to train on here: give --checkpoint FILE")
-    if errors:
-        raise UsageError(errors)
+    return errors
 
 
 def _sampler_errors(request: Request) -> list[str]:
@@ -229,137 +223,6 @@ def _rate_errors(request: Request, target: Target) -> list[str]:
     return []
 
 
-# Weights
-
-
-def trained(request: Request, target: Target) -> Pipeline:
-    """The full model of a profile at its first seed, out of the store; trained first where it is not there.
-
-    Raises UsageError when weights that it starts from are missing, BenchError when a step failed.
-    """
-    if request.ends and (shipped := _shipped(target)) is not None:
-        return shipped
-    options = Options(specs=(), profile=request.profile, store=request.store)
-    settings = Settings(visual_detail_guidance=ENDS) if request.ends else Settings()
-    prepared = prepare(options, [_question(settings)], _longer(target.profile) if request.ends else None)
-    seed = prepared.plan.profile.seeds[0]
-    step = prepared.plan.variants["animate", "model"].training[seed][-1].step
-    assert step is not None, "only a first stage ships as a file, and the full model has three"
-    store = Store(options.store_folder)
-    kind = "the full model" if not request.ends else "the full model, shown the first and the last picture"
-    words = f"{kind}, profile {target.name}, training seed {seed}"
-    if not store.has(step.kind, step.fingerprint):
-        graph = needed(step)
-        absent = graph.missing_files()
-        if absent:
-            raise UsageError([f"{file.path}: there is no such file; the model starts from it" for file in absent])
-        print(f"{words} is not in {store.root} yet: training it first, kept for the next time", flush=True)
-        _train(prepared, graph, store)
-    print(f"model: {words}, {step.kind} {step.fingerprint}")
-    return _pipeline(store.folder(step.kind, step.fingerprint) / FILE, target)
-
-
-def _shipped(target: Target) -> Pipeline | None:
-    """The interpolation model that comes with the profile; None where it has none."""
-    base, adapted = (ROOT / target.profile.weights.get(role, "") for role in ("t2v", "interpolation"))
-    if not adapted.is_file():
-        return None
-    model = load_adapted(base, adapted, target.model)
-    print(f"model: {_place(adapted)} on {_place(base)}: shown the first and the last picture, comes with the project")
-    return _with_frozen(model, Schedule(target.model.diffusion), target)
-
-
-def _place(path: Path) -> Path:
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-
-
-def _longer(profile: Profile) -> Profile:
-    """A longer stage iii: shown two frames and not all, a model needs more of it to keep to them."""
-    steps = LONGER * profile.stages.iii.steps
-    last = profile.stages.iii.model_copy(update={"steps": steps})
-    return profile.model_copy(update={"stages": profile.stages.model_copy(update={"iii": last})})
-
-
-def _question(settings: Settings) -> Question:
-    """Asks for one model; it is in no file."""
-    return Question("animate", Path(), "", "", (Variant("model", "model", (), settings),), ())
-
-
-def _train(prepared: Prepared, graph: Graph, store: Store) -> None:
-    """Does the steps of a graph, as far as they are not done."""
-    threads = prepared.plan.profile.execution.threads
-    display = display_for(prepared.workers, quiet=False, log=None)
-    engine = LocalEngine(store, prepared.workers, prepared.devices, threads, display)
-    try:
-        outcome = engine.run(graph)
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}. Finished steps are kept: give the same command again to go on") from None
-    if not outcome.complete:
-        raise BenchError("\n".join(failures(list(graph), outcome)))
-
-
-def needed(last: Step) -> Graph:
-    """A step and everything that it stands on."""
-    graph = Graph()
-
-    def add(step: Step) -> None:
-        for parent in step.parents:
-            add(parent)
-        graph.add(step)
-
-    add(last)
-    return graph
-
-
-def from_checkpoint(request: Request, target: Target) -> Pipeline:
-    """The networks of a user's file; nothing in it is executed.
-
-    Raises ValueError, naming every entry that is missing, left over or misshapen, when it does not fit.
-    """
-    path = request.checkpoint
-    assert path is not None, "callers have seen to it"
-    names = open_official(path).shapes
-    official = is_official(names)
-    if not official and not any(name.startswith(OWN_PARTS) for name in names):
-        raise ValueError(
-            f"{path} is neither an official checkpoint nor a DynamiCrafter of this project; it holds "
-            f"{', '.join(list(names)[:3])}, ..."
-        )
-    if not official and not target.frozen:
-        raise ValueError(
-            f"{path} holds a U-Net and a projector only; --profile {target.name} has no autoencoder and "
-            "encoders of its own: give a checkpoint in the official layout, which holds them"
-        )
-    pipeline = _official(path, target) if official else _pipeline(path, target)
-    layout = "official layout" if official else "layout of this project"
-    print(f"model: {path}, {layout}, profile {target.name}, sha256 {FileHashes().sha256(path)}")
-    return pipeline
-
-
-def _official(path: Path, target: Target) -> Pipeline:
-    """Everything out of one checkpoint, the noise schedule too."""
-    released = load_released(path, target.model)
-    differs = ", ".join(released.loaded.schedule_differs)
-    if differs:
-        print(f"note: {path} stores another noise schedule than --profile {target.name} ({differs}): it is used")
-    parts = released.whole
-    return Pipeline(
-        parts.model, parts.autoencoder, parts.text_encoder, parts.image_encoder, released.schedule, target.sampler
-    )
-
-
-def _pipeline(path: Path, target: Target) -> Pipeline:
-    """A model of this project with the profile's autoencoder and encoders."""
-    made = load_generator(path, target.model)
-    return _with_frozen(made.model, made.schedule, target)
-
-
-def _with_frozen(model: DynamiCrafter, schedule: Schedule, target: Target) -> Pipeline:
-    image, text = load_encoders(target.frozen["clip"], target.model.clip)
-    autoencoder = load_autoencoder(target.frozen["vae"], target.model.autoencoder)
-    return Pipeline(model, autoencoder, text, image, schedule, target.sampler)
-
-
 # Pictures and clips
 
 
@@ -378,12 +241,27 @@ def _picture(path: Path, config: ModelConfig) -> Frames:
 
 def sample(pipeline: Pipeline, target: Target, pictures: Sequence[Frames], request: Request, device: str) -> Frames:
     """One clip (T, H, W, 3) from one or two pictures (H, W, 3); T is one less than the model's for a loop."""
-    config = target.model
-    first, *rest = [clip_pixels(np.array(p)[None, None])[:, :, 0].to(device) for p in pictures]
+    first, *rest = pictures
     last = first if request.loop else rest[0] if rest else None
     rng = generator(request.seed, "animate")
+    frames = draw_clip(pipeline, target, first, last, request.prompt, rng, device)
+    return frames[:-1] if request.loop else frames
+
+
+def draw_clip(
+    pipeline: Pipeline,
+    target: Target,
+    first: Frames,
+    last: Frames | None,
+    prompt: str,
+    rng: np.random.Generator,
+    device: str,
+) -> Frames:
+    """One clip (T, H, W, 3) from its first picture (H, W, 3), and its last one for a model that is shown both."""
+    config = target.model
+    start, *end = [clip_pixels(np.array(p)[None, None])[:, :, 0].to(device) for p in (first, last) if p is not None]
     with arithmetic(target.profile.execution.precision, device):
-        conditions = pipeline.conditions(first, [request.prompt], last)
+        conditions = pipeline.conditions(start, [prompt], *end)
         shape = (1, conditions.latent.shape[1], config.frames, *conditions.latent.shape[3:])
 
         def draw(step: int = -1) -> Tensor:
@@ -391,8 +269,7 @@ def sample(pipeline: Pipeline, target: Target, pictures: Sequence[Frames], reque
 
         rate = torch.tensor([target.fs], device=device)
         latents = pipeline.sample_latents(conditions, rate, draw(), draw, _reporter(target.sampler.steps))
-        frames = to_uint8(pipeline.decode(latents))[0].cpu().numpy()
-    return frames[:-1] if request.loop else frames
+        return np.asarray(to_uint8(pipeline.decode(latents))[0].cpu().numpy())
 
 
 def _reporter(steps: int) -> Callable[[int, Tensor, Tensor], None]:

@@ -160,6 +160,8 @@ STAGE_I = {  # what of the full model differs in each shipped stage i
     "fixed": Settings(image_scale="fixed"),
     "global_token": Settings(context="global_token"),
     "one_stage": Settings(schedule="one_stage"),
+    "videocomposer": Settings(context="beside_text"),
+    "i2vgen_xl": Settings(context="hierarchical"),
 }
 
 
@@ -197,7 +199,7 @@ def train_stage_i(
     shutil.rmtree(folder)
     state = {k: v for k, v in model.state_dict().items() if parameter_group(k) in stage.groups}
     scales = [round(v, 3) for v in model.image_scales().values()]
-    return state, {"last loss": round(curve[-1]["loss"], 4), "lambda per layer": scales}
+    return state, {"last loss": round(curve[-1]["loss"], 4), **({"lambda per layer": scales} if scales else {})}
 
 
 def _stage_i_settings(stage: Stage, profile: Stages) -> TrainSettings:

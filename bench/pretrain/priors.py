@@ -16,7 +16,7 @@ from bench.pretrain.clip import CLIP, train_clip
 from bench.pretrain.data import PriorWorld, prior_world
 from bench.pretrain.fit import Budget
 from bench.pretrain.generator import T2I, T2V, stage_i_budget, train_stage_i, train_t2i, train_t2v
-from bench.pretrain.interpolation import INTERPOLATION, train_interpolation
+from bench.pretrain.last_stage import BUDGETS, train_last_stage
 from bench.pretrain.latents import VAE, train_autoencoder
 from bench.pretrain.measuring import CLASSIFIER, PERCEPTUAL, train_classifier, train_perceptual
 from models.presets import tiny
@@ -78,6 +78,15 @@ def _stage_i(kind: str) -> Make:
     return make
 
 
+def _last_stage(name: str) -> Make:
+    def make(place: Place) -> tuple[Mapping[str, Tensor], Figures]:
+        return train_last_stage(name, place.world, place.weights, place.scratch, place.log)
+
+    return make
+
+
+OF_STAGE_I = "P, image keys and values and lambda"
+OF_TOKENS = "what makes context tokens of the image"
 PRIORS: dict[str, Prior] = {
     "classifier": Prior(
         "video classifier of the procedural world; its 64 features stand in for I3D's logits in FVD and KVD",
@@ -103,20 +112,28 @@ PRIORS: dict[str, Prior] = {
     ),
     **{
         f"stage_i_{kind}": Prior(
-            f"P, image keys and values and lambda after stage i: {words}", _stage_i(kind), stage_i_budget()
+            f"{words[0]} after stage i: {words[1]}", _stage_i(kind), stage_i_budget()
         )
         for kind, words in {
-            "learned": "the full model",
-            "fixed": "lambda fixed at 1 (w/o λ)",
-            "global_token": "one global token (Ours_G)",
-            "one_stage": "on the video model from the start (one stage)",
+            "learned": (OF_STAGE_I, "the full model"),
+            "fixed": (OF_STAGE_I, "lambda fixed at 1 (w/o λ)"),
+            "global_token": (OF_STAGE_I, "one global token (Ours_G)"),
+            "one_stage": (OF_STAGE_I, "on the video model from the start (one stage)"),
+            "videocomposer": (OF_TOKENS, "one embedding beside the text (VideoComposer)"),
+            "i2vgen_xl": (OF_TOKENS, "an embedding and its details (I2VGen-XL)"),
         }.items()
     },
-    "interpolation": Prior(
-        "what stage iii trains when it is shown the first and the last frame; the temporal layers are t2v's",
-        lambda p: train_interpolation(p.world, p.weights, p.scratch, p.log),
-        INTERPOLATION,
-    ),
+    **{
+        name: Prior(
+            f"what stage iii trains when it is shown {words}; the temporal layers are t2v's",
+            _last_stage(name),
+            BUDGETS[name],
+        )
+        for name, words in {
+            "interpolation": "the first and the last frame",
+            "animation": "the first frame, in a longer stage than the variants of a question get",
+        }.items()
+    },
 }
 
 

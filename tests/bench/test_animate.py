@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import animate as module
-from bench.animate import ENDS, Request, animate, find_target, needed
+from bench import animate_models as module
+from bench.animate import ENDS, Request, animate, find_target
+from bench.animate_models import needed
 from bench.cli import main
 from bench.errors import UsageError
 from bench.graph import Step
@@ -221,7 +222,7 @@ def test_a_released_checkpoint_of_another_size_is_recognised(folder, tmp_path, m
         shapes = key_list(name)
         table = torch.full((1400,), 0.7)
         state = OfficialState(shapes, lambda entry: table, {})  # noqa: B023
-        for place in ("bench.animate", "models.checkpoint"):
+        for place in ("bench.animate_models", "models.checkpoint"):
             monkeypatch.setattr(f"{place}.open_official", lambda path, state=state: state)
         with pytest.raises(ValueError, match=f"is a released checkpoint of size {size}: say so with --profile"):
             make(folder, tmp_path / "clip.mp4")

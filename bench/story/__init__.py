@@ -1,0 +1,1 @@
+"""Storytelling: a script of shots -> one captioned video, shot by shot from pictures and texts."""
