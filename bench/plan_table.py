@@ -5,70 +5,111 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.graph import Step, path_costs
+from bench.costs import Costing
+from bench.graph import Step
+from bench.plan_paper import Asked, Paper, assumed_of, on_paper, paper_text
 from bench.progress import duration
 from bench.sources import EVALUATION, missing
 from bench.store import Store
 
 if TYPE_CHECKING:
+    from bench.plan import Plan
     from bench.runner import Prepared
 
+FEW = 3  # variants of a question that a line of the table names
 MOST_LINES = 60  # training and sampling steps that the table lists one by one
 
 
-def plan_text(prepared: Prepared, store: Store) -> str:
-    """The plan for a person."""
+def plan_text(prepared: Prepared, store: Store, asked: Asked | None = None) -> str:
+    """The plan for a person; `asked`: on which machines. Raises UsageError for machines that cannot be."""
     plan, done = prepared.plan, _done(prepared, store)
     steps = list(plan.graph)
     todo = [step for step in steps if step.fingerprint not in done]
+    paper = _paper(prepared, todo, asked)
     parts = [
         f"{len(plan.questions)} questions, {len(plan.variants)} variants, "
         f"seeds {_listed(plan.profile.seeds)}, "
-        f"{plan.profile.samples} samples per variant and dataset, profile {plan.profile.name}",
-        _kinds(steps, done),
+        f"{plan.profile.samples} samples per variant and dataset, profile {plan.profile.name}{_smaller(plan)}",
+        _kinds(steps, done, paper.costing),
         _training(prepared, done),
         _sharing(prepared),
         *_sources(prepared),
-        _total(prepared, todo),
+        _total(prepared, todo, paper),
+        paper_text(paper) if todo else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def plan_json(prepared: Prepared, store: Store) -> dict[str, Any]:
-    """The plan for a program."""
+def _smaller(plan: Plan) -> str:
+    """Questions that ask for fewer samples or seeds than the run has."""
+    whole = (plan.profile.samples, len(plan.profile.seeds))
+    asked = {name: (one.samples, len(one.seeds)) for name, one in plan.extents.items()}
+    told = [
+        f"{name}: {samples} samples{'' if seeds == whole[1] else f', {seeds} seeds'}"
+        for name, (samples, seeds) in asked.items()
+        if (samples, seeds) != whole
+    ]
+    return "".join(f"\n  {line}" for line in told)
+
+
+def plan_json(prepared: Prepared, store: Store, asked: Asked | None = None) -> dict[str, Any]:
+    """The plan for a program; arguments and errors as `plan_text`."""
     plan, done = prepared.plan, _done(prepared, store)
     steps = {step.fingerprint: step for step in plan.graph}
+    todo = [step for f, step in steps.items() if f not in done]
+    paper = _paper(prepared, todo, asked)
+    costing = paper.costing
     lines = [
         {
             **line,
             "done": line["fingerprint"] in done,
-            "cpu_seconds": steps[line["fingerprint"]].cost,
+            "cpu_seconds": round(costing.alone(steps[line["fingerprint"]]), 3),
+            "operations": costing.operations(steps[line["fingerprint"]]),
             "bytes": steps[line["fingerprint"]].disk,
         }
         for line in plan.graph.to_json()
     ]
-    todo = [step for f, step in steps.items() if f not in done]
     return {
         "profile": plan.profile.name,
         "steps": lines,
         "todo": len(todo),
-        "cpu_seconds": round(sum(step.cost for step in todo), 1),
-        "seconds": round(_seconds(prepared, todo), 1),
+        "cpu_seconds": round(_work(todo, costing), 1),
+        "seconds": round(_wall(paper), 1),
         "bytes": round(sum(step.disk for step in todo)),
         "missing": [f.digest.partition(":")[2] for f in plan.graph.missing_files()],
+        "paper": paper.to_json(),
     }
+
+
+def _paper(prepared: Prepared, todo: list[Step], asked: Asked | None) -> Paper:
+    profile = prepared.plan.profile
+    assumed = assumed_of(asked or Asked(), profile, prepared.workers)
+    return on_paper(prepared.plan.graph, todo, Costing(profile, assumed))
+
+
+def _work(todo: list[Step], costing: Costing) -> float:
+    """Seconds of one device, and what its worker processes take to start."""
+    assumed = costing.assumed
+    workers = min(assumed.at_once, len(todo)) if assumed.gpu is None else 0
+    return sum(costing.alone(step) for step in todo) + workers * costing.profile.costs.worker
+
+
+def _wall(paper: Paper) -> float:
+    """Seconds by the clock, a worker's start among them."""
+    return paper.times.wall + (paper.costing.profile.costs.worker if paper.times.work else 0.0)
 
 
 def _done(prepared: Prepared, store: Store) -> set[str]:
     return {s.fingerprint for s in prepared.plan.graph if store.has(s.kind, s.fingerprint)}
 
 
-def _kinds(steps: Iterable[Step], done: set[str]) -> str:
+def _kinds(steps: Iterable[Step], done: set[str], costing: Costing) -> str:
     """A line per kind of step."""
+    device = costing.assumed.gpu
     by_kind: dict[str, list[Step]] = {}
     for step in steps:
         by_kind.setdefault(step.kind, []).append(step)
-    rows = [("step", "in all", "done", "to do", "CPU time", "disk")]
+    rows = [("step", "in all", "done", "to do", f"{device or 'CPU'} time", "disk")]
     for kind, some in by_kind.items():
         todo = [step for step in some if step.fingerprint not in done]
         rows.append(
@@ -77,7 +118,7 @@ def _kinds(steps: Iterable[Step], done: set[str]) -> str:
                 str(len(some)),
                 str(len(some) - len(todo)),
                 str(len(todo)),
-                duration(sum(step.cost for step in todo)) if todo else "-",
+                duration(sum(map(costing.alone, todo))) if todo else "-",
                 size(sum(step.disk for step in todo)) if todo else "-",
             )
         )
@@ -90,9 +131,10 @@ def _training(prepared: Prepared, done: set[str]) -> str:
     rows = [("training", "optimiser steps", "used by", "")]
     for step in plan.graph:
         if step.kind == "train" and len(rows) <= MOST_LINES:
-            users = dict.fromkeys(f"{q}.{v}" for q, v, seed in plan.graph.users[step.fingerprint] if seed is not None)
+            mine = plan.graph.users[step.fingerprint]
+            users = _used_by(dict.fromkeys((q, v) for q, v, seed in mine if seed is not None))
             state = "done" if step.fingerprint in done else ""
-            rows.append((step.label, str(step.config["steps"]), ", ".join(users), state))
+            rows.append((step.label, str(step.config["steps"]), users, state))
     shipped = dict.fromkeys(
         f"  stage {t.stage.name} ships as {t.source.path.name}"
         for built in plan.variants.values()
@@ -101,6 +143,16 @@ def _training(prepared: Prepared, done: set[str]) -> str:
         if t.step is None and not isinstance(t.source, Step)
     )
     return "\n".join([_table(rows), *shipped]) if len(rows) > 1 or shipped else "Nothing is trained."
+
+
+def _used_by(users: Iterable[tuple[str, str]]) -> str:
+    """'dual_stream.full, text_guidance.full and 16 more': by question; variants that share all training are many."""
+    found: dict[str, list[str]] = {}
+    for question, variant in users:
+        found.setdefault(question, []).append(f"{question}.{variant}")
+    return ", ".join(
+        f"{names[0]} and {len(names) - 1} more" if len(names) > FEW else ", ".join(names) for names in found.values()
+    )
 
 
 def _sharing(prepared: Prepared) -> str:
@@ -128,21 +180,14 @@ def _sources(prepared: Prepared) -> list[str]:
     return ["\n".join(found)]
 
 
-def _seconds(prepared: Prepared, todo: list[Step]) -> float:
-    """At least the longest path, at least all the work over all workers."""
-    costs = {s.fingerprint: 0.0 for s in prepared.plan.graph} | {s.fingerprint: s.cost for s in todo}
-    longest = max(path_costs(prepared.plan.graph, costs).values(), default=0.0)
-    return max(longest, sum(step.cost for step in todo) / prepared.workers)
-
-
-def _total(prepared: Prepared, todo: list[Step]) -> str:
+def _total(prepared: Prepared, todo: list[Step], paper: Paper) -> str:
     if not todo:
         return "Nothing to do: every step is in the store."
-    cpu, disk = sum(step.cost for step in todo), sum(step.disk for step in todo)
-    where = "GPU" if prepared.devices[0] != "cpu" else "CPU"
+    assumed, disk = paper.assumed, sum(step.disk for step in todo)
+    work, wall = duration(_work(todo, paper.costing)), duration(_wall(paper))
     return (
-        f"To do: {len(todo)} of {len(prepared.plan.graph)} steps, roughly {duration(cpu)} of {where} time, "
-        f"{duration(_seconds(prepared, todo))} on {prepared.workers} workers, {size(disk)} of disk"
+        f"To do: {len(todo)} of {len(prepared.plan.graph)} steps, roughly {work} of {assumed.gpu or 'CPU'} time, "
+        f"{wall} with {assumed.at_once} steps at once, {size(disk)} of disk"
     )
 
 
