@@ -72,11 +72,14 @@ def _share(run: Finished, scored: Sequence[Scored]) -> float | None:
 
 
 def _value(run: Finished, variant: str, dataset: str, metric: str) -> float | None:
-    """A variant's value over its seeds, or a baseline's, from the records."""
+    """A variant's value over its seeds, or a baseline's, from the records of the questions with the most clips."""
+    most = max((extent.samples for extent in run.plan.extents.values()), default=0)
+    asked = {name for name, extent in run.plan.extents.items() if extent.samples == most}
     found = [
         r.value
         for r in run.records
-        if (r.variant, r.dataset, r.metric, r.seed) == (variant, dataset, metric, None) and r.value is not None
+        if r.question in asked
+        and (r.variant, r.dataset, r.metric, r.seed) == (variant, dataset, metric, None) and r.value is not None
     ]
     return found[0] if found else None
 
@@ -107,9 +110,9 @@ def _beats_static(run: Finished) -> Iterator[Check]:
 
 def _decided(run: Finished) -> Iterator[Check]:
     for variant in ("no_vdg", "first_frame"):
-        verdicts = [line["verdict"] for line in run.claims if variant in line["better"]]
+        verdicts = [line["verdict"] for line in run.claims if variant in line.get("better", ())]
         if verdicts:
-            decided = sum(v != "undecided" for v in verdicts) / len(verdicts)
+            decided = sum(v in ("holds", "fails") for v in verdicts) / len(verdicts)
             yield check(
                 f"verdicts on {variant} are decided", decided, 1.0,
                 f"{len(verdicts)} verdicts on claims about {variant}: {', '.join(sorted(verdicts))}",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bench.costs import OperationCounter
 from bench.errors import StoreError
 from bench.evidence import extrapolation_lines
 from bench.fingerprint import digest
@@ -129,24 +130,36 @@ def mark_finished(plan: Plan, folder: Path) -> None:
 
 
 def _records(run: Finished) -> Iterator[Record]:
+    from bench.system_words import clip_words  # it reads `Finished`, which is defined here
+
     plan = run.plan
     for question in plan.questions:
-        for dataset, evaluation in plan.evaluation.items():
+        for dataset, evaluation in plan.sets(question.name).items():
             notes = data_notes(run, evaluation)
             for variant in question.variants:
                 built = plan.variants[question.name, variant.name]
-                own = [*plan.notes.get((question.name, variant.name), ()), *notes]
-                about = {
+                if dataset not in built.aggregate:
+                    continue  # it gives no numbers: the plan's notes say why
+                of_clips = clip_words(run, built, dataset)
+                own = [*of_clips.all, *plan.notes.get((question.name, variant.name), ()), *notes]
+                about: dict[str, Any] = {
                     "question": question.name,
                     "variant": variant.name,
                     "label": variant.label,
                     "role": "variant",
                     "dataset": dataset,
                 }
-                looks = {seed: suspicions(run, built, dataset, seed) for seed in plan.profile.seeds}
+                looks = {seed: suspicions(run, built, dataset, seed) for seed in plan.seeds(question.name)}
+                if built.one_set:
+                    scored, seen = next((built.scored[dataset, seed], seen) for seed, seen in looks.items())
+                    sound = seen.sound and not of_clips.reasons
+                    where, prints = {**about, "seed": None}, _prints(scored, evaluation)
+                    yield from _of_step(run, scored.score, where, prints, [*own, *seen.all], sound)
+                    continue
                 for seed, seen in looks.items():
                     scored = built.scored[dataset, seed]
-                    said = [*own, *(run.read(scored.clips, "notes.json") or []), *seen.all]
+                    told = () if scored.clips.kind == "external" else run.read(scored.clips, "notes.json") or ()
+                    said = [*own, *told, *seen.all]
                     where = {**about, "seed": seed}
                     yield from _of_step(run, scored.score, where, _prints(scored, evaluation), said, seen.sound)
                 aggregate = built.aggregate[dataset]
@@ -278,8 +291,9 @@ def _curves(run: Finished) -> Iterator[dict[str, Any]]:
 
 
 def _trainings(plan: Plan) -> dict[tuple[str, tuple[tuple[int, str, Step], ...]], list[str]]:
-    """(variant, its training steps) -> the questions that have it."""
+    """(variant, its steps) -> the questions that have it; equal steps of a question under the first name alone."""
     found: dict[tuple[str, tuple[tuple[int, str, Step], ...]], list[str]] = {}
+    told: set[tuple[str, tuple[tuple[int, str, Step], ...]]] = set()
     for (question, name), built in plan.variants.items():
         steps = tuple(
             (seed, trained.stage.name, trained.step)
@@ -287,12 +301,15 @@ def _trainings(plan: Plan) -> dict[tuple[str, tuple[tuple[int, str, Step], ...]]
             for trained in stages
             if trained.step is not None
         )
-        found.setdefault((name, steps), []).append(question)
+        if (question, steps) not in told:
+            found.setdefault((name, steps), []).append(question)
+        told.add((question, steps))
     return found
 
 
 def cost_lines(run: Finished, costs: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """What each step cost: measured in this run, or when its artifact was made (`reused`)."""
+    operations = OperationCounter(run.plan.profile)
     for step in run.plan.graph:
         own = costs.get(step.fingerprint)
         manifest = run.store.manifest(step.kind, step.fingerprint)
@@ -304,13 +321,18 @@ def cost_lines(run: Finished, costs: Mapping[str, Mapping[str, Any]]) -> Iterato
                 "fingerprint": step.fingerprint,
                 **spent,
                 "reused": own is None,
+                "planned_seconds": round(step.cost, 3),
+                "operations": operations(step),
             }
 
 
 def spec_json(plan: Plan) -> dict[str, Any]:
-    """Questions, profile and protocols as they were resolved."""
+    """Questions, profile, systems and protocols as they were resolved."""
+    from bench.system_words import asked  # it reads `Finished`, which is defined here
+
+    questions = {q.name: {**q.to_json(), "fingerprint": digest(q.to_json())} for q in plan.questions}
     return {
-        "questions": {q.name: {**q.to_json(), "fingerprint": digest(q.to_json())} for q in plan.questions},
+        **asked(plan, questions),
         "profile": plan.profile.model_dump(mode="json"),
         "data": {
             role: {"root": str(d.root), "catalog": d.catalog, "content": d.content}
@@ -339,15 +361,29 @@ def health(run: Finished) -> dict[str, Any]:
         for item in run.read(clips, "items.json") or []:
             reason = {"dataset": dataset, "id": item["id"], "reason": "; ".join(item.get("notes", ()))}
             (damaged if _is_damaged(item) else notes).extend([reason] if item.get("notes") else [])
+    aside += [{"dataset": "train", **item} for item in _streamed_aside(run)]
+    if not run.plan.train_clips and "train" in run.plan.sources.data:
+        notes += [f"train: {note}" for note in run.plan.sources.data["train"].notes]
     labels = {step.fingerprint: step.label for step in run.plan.graph}
+    from bench.caption_words import caption_notes  # they read `Finished`, which is defined here
+    from bench.system_words import file_lines
+
+    of_systems = file_lines(run)
     return {
-        "damaged": damaged,
-        "set_aside": aside,
-        "missing": [{"id": labels[f], "reason": error} for f, error in run.failed.items()],
+        "damaged": [*damaged, *of_systems[0]],
+        "set_aside": [*aside, *of_systems[1]],
+        "missing": [*of_systems[2], *({"id": labels[f], "reason": error} for f, error in run.failed.items())],
         "not_comparable": _not_comparable(run.records),
-        "notes": notes,
+        "notes": [*notes, *caption_notes(run)],
         "alive": _alive(run),
     }
+
+
+def _streamed_aside(run: Finished) -> list[dict[str, str]]:
+    """Videos that training steps took out of the shards they read and could not use, each once."""
+    steps = [step for step in run.plan.graph if step.kind == "train" and "shards" in step.inputs]
+    found = {item["id"]: item["reason"] for step in steps for item in run.read(step, "set_aside.json") or []}
+    return [{"id": name, "reason": reason} for name, reason in sorted(found.items())]
 
 
 def _not_comparable(records: Iterable[Record]) -> list[str]:
@@ -387,8 +423,9 @@ def shipped_notes(plan: Plan) -> list[str]:
 def released_notes(plan: Plan) -> list[str]:
     """Which variants take their weights from a file, or should have; which sets were not given."""
     absent = [f"{name}: not given, not evaluated" for name in EVALUATION if name not in plan.evaluation]
-    told = [f"{question}.{variant}: {note}" for (question, variant), notes in plan.notes.items() for note in notes]
-    return absent + told
+    from bench.system_words import plan_notes  # it reads `Finished`, which is defined here
+
+    return absent + plan_notes(plan)
 
 
 def _line(value: object) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from bench.commands import (
     animate,
+    captions,
     check,
     compare,
     conditions,
@@ -17,14 +18,21 @@ from bench.commands import (
     pretrain,
     run,
     score,
+    shards,
     show,
+    speed,
     store,
+    story,
     study,
 )
 from bench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, BenchError, storage_words
+from bench.ranks import only_runs
 
 # in the order of --help
-FAMILIES = (run, conditions, score, compare, show, study, check, convert, pretrain, animate, fullsize, store)
+FAMILIES = (
+    *(run, conditions, score, compare, show, study, check, convert, pretrain),
+    *(animate, story, captions, shards, fullsize, speed, store),
+)
 
 CommandError: type[Exception] = typer.BadParameter.__mro__[2]  # click's ClickException, wherever typer keeps it
 
@@ -43,6 +51,7 @@ for family in FAMILIES:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     try:
+        only_runs(sys.argv[1:] if arguments is None else arguments)
         result = app(args=arguments, prog_name="python -m bench", standalone_mode=False)
         return int(result) if isinstance(result, int) else 0
     except BenchError as error:

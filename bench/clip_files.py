@@ -42,20 +42,21 @@ def size_words(frames: Frames) -> str:
     return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
 
 
-def _enlarged(frames: Frames) -> tuple[Frames, str]:
+def enlarged(frames: Frames) -> tuple[Frames, str]:
+    """Every pixel a square of pixels, until the short side has SHORT_SIDE; and a few words where that was needed."""
     factor = max(1, -(-SHORT_SIDE // min(frames.shape[1:3])))
     shown = np.repeat(np.repeat(frames, factor, axis=1), factor, axis=2)
     return shown, f", every pixel shown as {factor}x{factor}" if factor > 1 else ""
 
 
 def _mp4(out: Path, frames: Frames) -> str:
-    shown, enlarged = _enlarged(frames)
+    shown, words = enlarged(frames)
     write_video(out, shown)
-    return f"{size_words(shown)}{enlarged}, {SHOWN_FPS} frames per second"
+    return f"{size_words(shown)}{words}, {SHOWN_FPS} frames per second"
 
 
 def _gif(out: Path, frames: Frames) -> str:
-    shown, enlarged = _enlarged(frames)
+    shown, words = enlarged(frames)
     first, *rest = [Image.fromarray(frame) for frame in shown]
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -63,7 +64,7 @@ def _gif(out: Path, frames: Frames) -> str:
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
-    return f"{size_words(shown)}{enlarged}, {SHOWN_FPS} frames per second, 256 colours"
+    return f"{size_words(shown)}{words}, {SHOWN_FPS} frames per second, 256 colours"
 
 
 def _pngs(out: Path, frames: Frames) -> str:

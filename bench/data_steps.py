@@ -7,12 +7,16 @@ steps by the same fingerprints.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from bench.graph import File, Step
 from bench.profile import EvaluationSet, Profile
-from bench.sources import Sources, split_of
+from bench.sources import SHARDS, Sources, UserData, split_of
+from bench.variants import Captions
+from datasets.motion_text import DYNAMIC
 
+UNDESCRIBED = 0.5  # share of the tiny world's training captions that tell no motion, for questions about the text
 CATALOGS = {"train": "webvid", "ucf101": "ucf101", "msrvtt": "msrvtt"}  # readers of the procedural world's sets
 
 
@@ -64,6 +68,17 @@ def clips_step(profile: Profile, sources: Sources, dataset: str, world: Step | N
     return Step("clips", f"clips {dataset}", config, inputs, local, cost, disk)
 
 
+def streamed(sources: Sources) -> UserData | None:
+    """The training set, where it is read from a stream: no step decodes or encodes it beforehand."""
+    own = sources.data.get("train")
+    return own if own is not None and own.catalog == SHARDS else None
+
+
+def stream_rule(profile: Profile) -> dict[str, Any]:
+    """How clips are cut from a stream: one of each video an epoch, as many as there are."""
+    return {**clip_rule(profile, "train"), "clips_per_video": 1, "count": None}
+
+
 def clip_rule(profile: Profile, dataset: str) -> dict[str, Any]:
     """Which frames of which videos: the fields of datasets.select.ClipRule."""
     clip = profile.clip
@@ -83,6 +98,34 @@ def clip_rule(profile: Profile, dataset: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Retelling:
+    """What step `captions` is given, its seconds and bytes."""
+
+    config: dict[str, Any]
+    cost: float
+    disk: float
+
+
+def captions_of(profile: Profile, sources: Sources, kind: Captions, clip: Mapping[str, Any]) -> Retelling:
+    """How a training set is told otherwise (`train.captions` of a variant); `clip`: the text tower's config.
+
+    The tiny world's captions all tell the motion; half of them lose it here, as web captions mostly never had it. A
+    user's captions are taken as they are.
+    """
+    config: dict[str, Any] = {
+        "text": "full" if kind == "undescribed" else "motion",
+        "least_dynamic": DYNAMIC if kind == "motion_filtered" else None,
+        "undescribed": 0.0 if "train" in sources.data or profile.world is None else UNDESCRIBED,
+        "seed": 0,
+        "clip": dict(clip),
+        "micro_batch": profile.batches.encode,
+    }
+    count = clip_count(profile, "train")
+    disk = count * 2.0 * clip["text_length"] * clip["text_width"]
+    return Retelling(config, 0.2 + count * profile.costs.encode_clip / 20, disk)
+
+
 def baseline_step(
     profile: Profile,
     machine: Mapping[str, Any],
@@ -95,6 +138,6 @@ def baseline_step(
 ) -> Step:
     """Clips made of real ones; `more` and `inputs` are what "reconstruction" needs beside them."""
     config = {"baseline": name, "count": count, "seed": 0, **(more or {}), "machine": dict(machine)}
-    cost = count * (profile.costs.encode_clip if name == "reconstruction" else 0.001)
+    cost = count * (profile.costs.decode_clip if name == "reconstruction" else 0.001)
     disk = float(count * frame_bytes(profile))
     return Step("baseline", f"baseline {name} {dataset}", config, {"clips": clips, **(inputs or {})}, {}, cost, disk)

@@ -7,7 +7,7 @@ posterior, times its scale factor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from models.weights import load_tensors, save_tensors
 
 FILE = "latents.safetensors"
+TEXTS = "text.safetensors"  # what step `captions` leaves
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ def load_encoded(path: Path) -> Encoded:
     """Reads what `Encoded.save` wrote (a folder or the file). Raises ValueError for anything else."""
     tensors = load_tensors(path / FILE if path.is_dir() else path)
     return Encoded(**{name: tensors[name] for name in Encoded.__dataclass_fields__})
+
+
+def retold(data: Encoded, folder: Path) -> Encoded:
+    """The clips that step `captions` kept, with its texts. Raises ValueError when they are of another set."""
+    told = load_tensors(folder / TEXTS)
+    rows, text = told["rows"], told["text"]
+    if len(rows) != len(text) or text.shape[1:] != data.text.shape[1:] or not 0 <= int(rows.max()) < len(data):
+        raise ValueError(f"{folder}: {len(rows)} rows and texts {tuple(text.shape)} do not fit {len(data)} clips")
+    own = {name: getattr(data, name)[rows] for name in ("mean", "std", "image_tokens", "fs")}
+    return replace(data, text=text.to(data.text.dtype), **own)
 
 
 def padded_batches(count: int, size: int) -> list[tuple[np.ndarray, int]]:

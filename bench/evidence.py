@@ -20,11 +20,13 @@ LEFT = "extrapolation.json"
 def extrapolation_lines(run: Finished, baseline_labels: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The curves of all variants, seeds and baselines, in the order of the records; none where steps left none."""
     for question in run.plan.questions:
-        for dataset, evaluation in run.plan.evaluation.items():
+        for dataset, evaluation in run.plan.sets(question.name).items():
             for variant in question.variants:
                 built = run.plan.variants[question.name, variant.name]
                 about = {"question": question.name, "variant": variant.name, "label": variant.label, "role": "variant"}
-                for seed in run.plan.profile.seeds:
+                if dataset not in built.aggregate:
+                    continue
+                for seed in run.plan.seeds(question.name):
                     yield from _of_step(run, built.scored[dataset, seed].score, about, dataset, seed)
                 yield from _of_step(run, built.aggregate[dataset], about, dataset, None)
             for name, scored in evaluation.baselines.items():

@@ -83,10 +83,11 @@ def _take(store: Store, kind: str, fingerprint: str, whole: bool, dry_run: bool)
 
 def _leftovers(store: Store, uses: Uses, dry_run: bool) -> Iterator[tuple[str, int]]:
     """(line, bytes) of what killed runs left; checkpoints that a known run will go on from are kept."""
-    done = {fingerprint for kind, fingerprint in store.artifacts() if store.has(kind, fingerprint)}
+    kinds = [path.name for path in (store.root / "artifacts").glob("*")]
     for folder in list(store.leftovers()):
         name = folder.name.split(".")[0]
-        waiting = [run for run, used in uses.by_run.items() if name in used] if name not in done else []
+        done = any(store.has(kind, name) for kind in kinds)
+        waiting = [] if done else [run for run, used in uses.by_run.items() if name in used]
         if folder.parent.name == "scratch" and waiting:
             yield f"kept scratch/{name[:12]}: checkpoints that {waiting[0]} will go on from", 0
             continue

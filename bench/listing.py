@@ -6,6 +6,7 @@ from bench.errors import BenchError, UsageError, known
 from bench.profile import MEASURING, ROOT, WEIGHTS, load_profile, profile_names
 from bench.sources import CONTENTS
 from bench.spec import load_question
+from bench.system_list import entries
 
 Rows = dict[str, str]
 
@@ -59,8 +60,8 @@ def datasets() -> Rows:
 
 
 def systems() -> Rows:
-    """Models that can be sampled."""
-    return {"dynamicrafter": "trained here, in every variant of a question"}
+    """What can be compared: how it comes in, whether it is here, what is missing and where to put it."""
+    return {entry.name: entry.words for entry in entries()}
 
 
 def weights() -> Rows:

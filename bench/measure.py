@@ -23,6 +23,11 @@ from bench.variants import config_to_json
 from models.config import ClipConfig
 
 OWN = ("i3d", "dreamsim", "lpips")  # roles of measuring networks that a user gives
+ENDS_OF = {  # task of a variant -> what is measured of its clips' ends: the model that sees one picture has all
+    "animate": ("end_conformity", "loop_closure", "step_distance"),
+    "interpolate": ("end_conformity", "step_distance"),
+    "loop": ("loop_closure", "step_distance"),
+}
 ROW_BYTES = 600.0  # of the features of one clip, roughly
 Machine = Mapping[str, Any]
 
@@ -128,11 +133,13 @@ def features_step(
     conditions: Step | File | None,
     count: int,
     real: bool = False,
+    ends: Sequence[str] = (),
 ) -> Step:
     """What a protocol's networks say of the first `count` clips.
 
     conditions: clips whose frame 0 is the input image of the clip with the same id; None: not known, so no PIC.
     real: these are the reference itself, which some dialects read another way, and which has no PIC.
+    ends: what is measured of the ends of clips (bench/metrics/ends.py), by the distance of PIC.
     """
     values = protocol.config["values"]
     image = None if real or conditions is None else values["pic_distance"]
@@ -158,6 +165,10 @@ def features_step(
     if values["alignment"] is not None and towers is not None:
         config["clip"] = {"network": values["alignment"], "towers": config_to_json(model_preset(profile.model).clip)}
         inputs["clip"] = towers
+    if ends and values["pic_distance"] is not None and conditions is not None:
+        config["ends"] = {"network": values["pic_distance"], "arrays": list(ends)}
+        role = ROLES[values["pic_distance"]]
+        inputs |= {"conditions": conditions, role: sources.weight(role)}
     cost = count * profile.costs.feature_clip
     return Step("features", f"features {label}", config, inputs, {}, cost, count * ROW_BYTES)
 

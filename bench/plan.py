@@ -5,7 +5,8 @@ An input is the artifact of another step (a folder; its fingerprint) or a file (
 `work.inputs[role]` is a Path to a folder or to a file; `work.file(role, name)` is `folder/name` for a folder and
 the file itself for a file. Keys marked (local) are merged into `work.config` at run time and are no part of
 the fingerprint. Steps that run a network also get `machine` {device, threads, and on a GPU precision where it is not
-float32}, which is: all change bits. A released checkpoint may stand for model, vae and clip at once (bench/parts.py).
+float32, compile where sampling is}: all change bits. A released checkpoint may stand for model, vae and clip at once
+(bench/parts.py).
 
 world      config  every field of datasets.world.WorldConfig, and seed
 clips      config  dataset "train" | "ucf101" | "msrvtt"; catalog "webvid" | "ucf101" | "msrvtt" | "folder";
@@ -21,20 +22,34 @@ encode     config  autoencoder {AutoencoderConfig}, clip {ClipConfig}, per_frame
                    fs int | "floor(fps / stride)" (absent: the clip's stride), tokens "first" (of each clip's first
                    frame alone: evaluation sets; absent: of every frame)
            inputs  clips, vae (file), clip (file)
+captions   config  text "full" | "motion", least_dynamic float | None, undescribed float (share of captions that lose
+                   their words of motion first), seed int, clip {ClipConfig}, micro_batch int
+           inputs  encoded (training set), clip (file)
+           For variants whose training clips are called otherwise: text.safetensors {text, rows}.
 train      config  model {ModelConfig of this very stage}, stage "i" | "ii" | "iii" | "i'",
                    images bool (one random frame of each clip, its own condition; model is then the
                    text-to-image half: frames 1, projector.frames 1),
                    groups [names of DynamiCrafter.parameter_groups() that are trained],
                    condition_frame "random" | "first" (with images: "random"), seed int, steps, batch,
                    micro_batch, learning_rate, warmup, final_rate, clip_norm, uncond_prob, log_every,
-                   checkpoint_every (local)
+                   checkpoint_every (local); where the profile says so: ema (decay of the average that is left),
+                   sharding "fsdp", gradient_checkpointing true (local)
            inputs  encoded (training set), parent (t2i or t2v file, or the artifact of the stage before),
                    trained (with a t2v parent: what stage i trained, an artifact or a file; only the groups
                    projector, image_stream and lambda are taken from it)
+           A training set of tar shards: `shards` (the folder), vae and clip instead of encoded, and in the config
+                   `stream` {content, rule, autoencoder, clip, micro_batch, window, fs, machine}: see bench/stream.py
            A stage that ships as a file is no step: the file is `trained` or `parent` of the next.
 sample     config  model {ModelConfig}, sampler {SamplerConfig}, dataset, seed int (the training seed, also of the
                    noise), batch int (local)
            inputs  model (last stage's artifact or file), clips, encoded (first `samples` items), vae (file)
+external   config  system (name of an adapter in models/external), rules {Rules of this very pipeline}, sampler {steps,
+                   size, time}, words {fixed arguments of the call}, content (digest of the pipeline's files),
+                   dataset, seed int (the training seed, of which a clip's own seed is made), count int
+           inputs  model (the pipeline's folder), clips (frame 0 of each is animated)
+collect    config  items [{id, name, prompt, content}], shape {frames, height, width, short}, count; files (local):
+                   another system's videos (bench/steps/collect.py)
+           inputs  reference (clips: whose ids and order they have)
 baseline   config  baseline "real" | "reconstruction" | "static" | "another", count int (= samples), seed int;
                    reconstruction also autoencoder {AutoencoderConfig}, micro_batch
            inputs  clips; reconstruction also encoded (its mean latents) and vae (file)
@@ -105,21 +120,47 @@ class Scored:
 
 @dataclass
 class EvaluationSet:
-    """One dataset: its clips, their features and its baselines."""
+    """The first `samples` items of one dataset: its clips, their features and its baselines.
 
-    clips: Step
+    A Fréchet distance falls with the number of videos, so a question with fewer of them has a reference of as many.
+    """
+
+    clips: Step  # all of the run's; what stands on them reads the first `samples`
     encoded: Step
     reference: Step
+    samples: int
+    ends: bool = False  # of its clips the ends are measured too
     baselines: dict[str, Scored] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much of a run one question has: clips of each dataset, training seeds, and whether the ends of clips are
+    measured (a variant has a task of its own).
+    """
+
+    samples: int
+    seeds: tuple[int, ...]
+    ends: bool = False
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """Which evaluation sets it needs."""
+        return self.samples, self.ends
+
+
+@dataclass(frozen=True)
 class VariantPlan:
-    """What one variant of a question comes to."""
+    """What one variant of a question comes to; all empty for one that gives no numbers (`notes` of the plan say why).
+
+    `one_set`: there is one set of videos, made by somebody else: it stands beside every seed of the others, and
+    `aggregate` is its own score.
+    """
 
     training: dict[int, tuple[Trained, ...]]  # by seed
     scored: dict[tuple[str, int], Scored]  # by (dataset, seed)
     aggregate: dict[str, Step]  # by dataset
+    one_set: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,8 +187,18 @@ class Plan:
     questions: list[Question]
     graph: Graph
     train_clips: Step | None  # None: nothing is trained
-    evaluation: dict[str, EvaluationSet]
+    evaluation: dict[str, EvaluationSet]  # by dataset: those of the questions with the most clips
     protocol: ResolvedProtocol
+    extents: dict[str, Extent] = field(default_factory=dict)  # by question
+    smaller: dict[tuple[int, bool], dict[str, EvaluationSet]] = field(default_factory=dict)  # other kinds of extents'
     variants: dict[tuple[str, str], VariantPlan] = field(default_factory=dict)  # (question, variant)
     claims: dict[tuple[str, str], Step] = field(default_factory=dict)  # (question, dataset)
     notes: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # (question, variant): where it is from
+
+    def seeds(self, question: str) -> tuple[int, ...]:
+        """Training seeds of a question."""
+        return self.extents[question].seeds
+
+    def sets(self, question: str) -> dict[str, EvaluationSet]:
+        """By dataset: what the variants of a question are compared with."""
+        return self.smaller.get(self.extents[question].kind, self.evaluation)

@@ -8,7 +8,7 @@ Shapes: frames uint8 (T, H, W, 3); a preview is enlarged (nearest neighbour) unt
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,18 +44,23 @@ def enlarge(frames: Frames) -> Frames:
 
 def write_video(path: Path, frames: Frames) -> None:
     """An h264 file (yuv420p), the same bytes for the same frames; appears whole or not at all."""
+    large = enlarge(frames)
+    write_film(path, large, large.shape[1], large.shape[2])
+
+
+def write_film(path: Path, frames: Iterable[Frames], height: int, width: int) -> None:
+    """As `write_video`, of frames (height, width, 3) that come one by one, as they are; both sides must be even."""
 
     def write(temporary: Path) -> None:
         import av
 
-        large = enlarge(frames)
         with av.open(str(temporary), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
             options = {"crf": CRF, "preset": "veryfast", "flags": "+bitexact"}
             stream = container.add_stream("libx264", rate=Fraction(SHOWN_FPS), options=options)
             assert isinstance(stream, av.VideoStream)
-            stream.height, stream.width, stream.pix_fmt = large.shape[1], large.shape[2], "yuv420p"
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
             stream.codec_context.thread_count = 1
-            for frame in large:
+            for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
 

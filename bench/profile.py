@@ -63,6 +63,14 @@ class TrainingSet(Strict):
     seed: Whole = 0
 
 
+class Stream(Strict):
+    """Training clips out of tar shards. `window`: videos of a lane that are shuffled among themselves, held in memory;
+    there is a lane for each micro-batch of a step.
+    """
+
+    window: Count = 64
+
+
 class EvaluationSet(Strict):
     """Which clips one evaluation set gives."""
 
@@ -109,6 +117,9 @@ class Stages(Strict):
     clip_norm: Positive = 1.0
     uncond_prob: Annotated[float, Field(ge=0, le=1 / 3)] = 0.05  # of each of three cases: see models/losses.py
     precision: Literal["float32", "bf16"] = "float32"  # fp16 would need its gradients rescaled
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average weights that a stage then leaves
+    sharding: Literal["none", "fsdp"] = "none"  # fsdp: weights, gradients and optimiser cut over torchrun's ranks
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass: less memory, the same bits
     log_every: Count = 10
     checkpoint_every: Count = 50
 
@@ -170,20 +181,34 @@ class Batches(Strict):
 
 
 class Execution(Strict):
-    """How the machine is used. `threads` changes the last bits, `precision` more (on a GPU), `workers` nothing."""
+    """How the machine is used. `threads` changes the last bits, `precision` more (on a GPU), `workers` nothing.
+
+    `compile`: the U-Net is sampled from as compiled code (bench/compiled.py), on a GPU; changes the last bits.
+    """
 
     threads: Count = 1
     workers: Count | Literal["auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     precision: Precision = "float32"  # of encoding and sampling; training has its own
+    compile: bool = False
 
 
 class Costs(Strict):
-    """Rough CPU seconds of one unit on one core: the order of work, the plan's hours, the time left."""
+    """Rough seconds of one unit on one core, or on the GPU that is named: order of work, the plan's hours, time left.
 
+    `start`: of each step that loads a network, before its first unit; `worker`: of each worker process, once.
+    `gpu` and `efficiency`: the GPU that the seconds are of and the share of its peak rate that networks reach on it.
+    """
+
+    gpu: str | None = None
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+    dollars_per_gpu_hour: Positive | None = None
+    start: Annotated[float, Field(ge=0)] = 0.25
+    worker: Annotated[float, Field(ge=0)] = 3.0
     world_video: Positive = 0.006
     clip: Positive = 0.004
     encode_clip: Positive = 0.02
+    decode_clip: Positive = 0.03
     train_image: Positive = 0.01
     train_clip: Positive = 0.05
     sample_evaluation: Positive = 0.012
@@ -203,6 +228,7 @@ class Profile(Strict):
     features: Literal["tiny-i3d"] = "tiny-i3d"
     weights: dict[str, str]
     training: TrainingSet = TrainingSet()
+    stream: Stream = Stream()
     evaluation: Evaluation = Evaluation()
     stages: Stages
     sampling: Sampling
@@ -238,7 +264,10 @@ WEIGHTS = (  # roles that a profile may fill
     "stage_i_fixed",
     "stage_i_global_token",
     "stage_i_one_stage",
+    "stage_i_videocomposer",
+    "stage_i_i2vgen_xl",
     "interpolation",
+    "animation",
 )
 MEASURING = ("classifier", "perceptual")  # roles that --weights may not fill: a protocol names its networks
 REQUIRED_WEIGHTS = ("t2i", "t2v", *FROZEN, *MEASURING)  # of a profile with a world; without one, MEASURING alone

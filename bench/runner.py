@@ -12,13 +12,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import environment
 from bench.assemble import Finished, assemble, is_assembled, mark_finished, run_identity, write_json
-from bench.devices import find_devices
-from bench.engine import LocalEngine, Outcome
-from bench.environment import cpu_cores
+from bench.engine import Engine, Outcome
+from bench.engines import Machines, find_machines, make_engine
 from bench.errors import BenchError, Interrupted, UsageError
 from bench.fingerprint import FileHashes
 from bench.graph import Step
@@ -28,9 +27,14 @@ from bench.plan import Plan
 from bench.planner import build_plan
 from bench.profile import MEASURING, Profile, load_profile, model_preset, override
 from bench.progress import Display, display_for, duration, first_line
+from bench.ranks import ALONE, Alone, launched
 from bench.sources import DATA_ROLES, WEIGHT_ROLES, assignments, find_sources, missing
 from bench.spec import Question, load_questions
 from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.ranks_group import Group
+from bench.systems import with_systems
 
 RUNS = Path("runs")
 
@@ -47,8 +51,10 @@ class Options:
     samples: int | None = None
     data: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
     device: str | None = None
     workers: int | None = None
+    engine: str = "local"
     quiet: bool = False
     command: str = ""
 
@@ -69,8 +75,17 @@ class Prepared:
     """A plan and the machine that it was made for."""
 
     plan: Plan
-    devices: tuple[str, ...]
-    workers: int
+    machines: Machines
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Of the workers."""
+        return self.machines.devices
+
+    @property
+    def workers(self) -> int:
+        """Steps done at once."""
+        return self.machines.workers
 
 
 def prepare(options: Options, asked: Sequence[Question] = (), changed: Profile | None = None) -> Prepared:
@@ -92,25 +107,36 @@ def prepare(options: Options, asked: Sequence[Question] = (), changed: Profile |
         errors += error.messages
     try:
         profile = override(profile, options.samples, options.seeds, options.device, options.workers)
-        questions = list(asked) or load_questions(options.specs, model_preset(profile.model))
+        questions = list(asked) or load_questions(
+            options.specs, model_preset(profile.model), profile.sampling.config
+        )
     except UsageError as error:
         errors += error.messages
     if errors:
         raise UsageError(errors)
-    kind, devices = find_devices(profile.execution.device)
+    machines = find_machines(options.engine, profile.execution)
     hashes = FileHashes(options.store_folder / "file_hashes.json")
     sources = find_sources(profile, data, weights, hashes)
+    sources = with_systems(sources, options.systems, questions, profile, hashes)
     (protocol,) = resolve_protocols((), profile, sources, sampled=True)
-    plan = build_plan(questions, profile, sources, protocol, kind)
+    plan = build_plan(questions, profile, sources, protocol, machines.kind)
     hashes.save()
-    per_device = max(1, cpu_cores() // profile.execution.threads) if kind == "cpu" else len(devices)
-    wanted = profile.execution.workers
-    return Prepared(plan, tuple(devices), per_device if wanted == "auto" else wanted)
+    return Prepared(plan, machines)
 
 
 def run(options: Options, as_json: bool = False) -> int:
-    """Does a run. Returns the exit code; raises UsageError before any work when something is wrong."""
-    prepared = prepare(options)
+    """Does a run, together with the other ranks where torchrun started it. Returns the exit code; raises UsageError
+    before any work when something is wrong.
+    """
+    launch = launched()
+    if launch is None:
+        return _run(options, prepare(options), as_json)
+    from bench.ranks_engine import together
+
+    return together(launch, options, prepare, lambda prepared, ranks: _run(options, prepared, as_json, ranks))
+
+
+def _run(options: Options, prepared: Prepared, as_json: bool, ranks: Alone | Group = ALONE) -> int:
     plan = prepared.plan
     absent = missing(plan.graph.missing_files())
     if absent:
@@ -126,9 +152,9 @@ def run(options: Options, as_json: bool = False) -> int:
     write_json(folder / "plan.json", {"steps": plan.graph.to_json()})  # `store gc` keeps what a run has under way
     with contextlib.suppress(*((OSError, BenchError) if finished else ())):  # a finished store may be read-only
         store.register(folder, (step.fingerprint for step in plan.graph))
-    display = display_for(prepared.workers, options.quiet, folder / "log.txt")
-    engine = LocalEngine(store, prepared.workers, prepared.devices, plan.profile.execution.threads, display)
-    attempt = Attempt(options, prepared, engine, time.time())
+    display = display_for(max(prepared.workers, ranks.size), options.quiet, folder / "log.txt")
+    engine = make_engine(options.engine, store, prepared.machines, plan.profile.execution, display, ranks)
+    attempt = Attempt(options, prepared, engine, time.time(), ranks.size)
     try:
         engine.run(plan.graph)
     except Interrupted as stop:
@@ -191,8 +217,9 @@ class Attempt:
 
     options: Options
     prepared: Prepared
-    engine: LocalEngine
+    engine: Engine
     started: float
+    ranks: int = 1
 
     @property
     def _log(self) -> Path:
@@ -229,8 +256,10 @@ class Attempt:
         about = environment.describe(
             self.options.command, profile.name, profile.seeds, self.prepared.devices[0], self.prepared.workers
         )
+        together = {"ranks": self.ranks} if self.ranks > 1 else {}
         return {
             **about,
+            **together,
             "started": attempts[0]["started"],
             "finished": attempts[-1]["finished"],
             "seconds": round(sum(a["seconds"] for a in attempts), 1),

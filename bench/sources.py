@@ -6,16 +6,23 @@ its sha256.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, known
 from bench.fingerprint import FileHashes, digest, placeholder
 from bench.graph import File
 from bench.profile import MEASURING, ROOT, WEIGHTS, Profile
 
+if TYPE_CHECKING:
+    from bench.systems import Given
+    from datasets.clip import Catalog
+
 EVALUATION = ("ucf101", "msrvtt")
+SHARDS = "shards"  # the catalog of training data that is streamed
 DATA_ROLES = (*EVALUATION, "train")
 WEIGHT_ROLES = tuple(role for role in WEIGHTS if role not in MEASURING)
 WHOLE = 64 << 30  # bytes: files of larger data sets are told apart by size and mtime, not by content
@@ -30,8 +37,9 @@ CONTENTS = {  # role -> what the user gives
     "i3d": "I3D trained on Kinetics-400",
     "dreamsim": "DreamSim's weights",
     "lpips": "the trunk of LPIPS",
-    **{f"stage_i_{kind}": "what a stage i trained" for kind in ("learned", "fixed", "global_token", "one_stage")},
+    **{role: "what a stage i trained" for role in WEIGHTS if role.startswith("stage_i_")},
     "interpolation": "what the last stage trained of a model that is shown the last picture too",
+    "animation": "what a longer last stage trained of a model that is shown the first picture",
     f"{DATA}train": "training videos: WebVid-style CSV and files, or a plain folder",
     f"{DATA}ucf101": "UCF-101, with its split lists if there are any",
     f"{DATA}msrvtt": "MSR-VTT: annotation files and videos",
@@ -51,10 +59,11 @@ class UserData:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a plan stands on: files of weights by role, and the sets that the user replaces."""
+    """What a plan stands on: files of weights by role, the sets that the user replaces, other systems."""
 
     weights: Mapping[str, File]
     data: Mapping[str, UserData] = field(default_factory=dict)
+    systems: Mapping[str, Given] = field(default_factory=dict)  # other systems that are given, by name
 
     def weight(self, role: str) -> File:
         """The file of a role; a named placeholder when neither the profile nor the command gives one."""
@@ -159,6 +168,8 @@ def user_data(profile: Profile, role: str, root: Path, hashes: FileHashes) -> Us
     if not root.is_dir():
         raise ValueError("there is no such folder")
     name = catalog_name(role, root)
+    if name == SHARDS:
+        return _sharded(role, root)
     catalog = open_catalog(name, root, split_of(profile, role))
     if not catalog.videos:
         raise ValueError(f"no videos found. {' '.join(catalog.notes)}".strip())
@@ -167,10 +178,24 @@ def user_data(profile: Profile, role: str, root: Path, hashes: FileHashes) -> Us
     return UserData(role, root.resolve(), name, content, catalog.notes)
 
 
+def _sharded(role: str, root: Path) -> UserData:
+    """Training data that is streamed: its manifest alone is read. Raises ValueError for one that is damaged."""
+    from datasets.shards import read_shards
+
+    if find_spec("webdataset") is None:
+        raise ValueError("the package webdataset is not installed. Give: .venv/bin/pip install -e '.[shards]'")
+    shards = read_shards(root)
+    return UserData(role, root.resolve(), SHARDS, shards.digest, shards.notes)
+
+
 def catalog_name(role: str, root: Path) -> str:
     """Which reader understands the folder: training data without a CSV file is a plain folder of videos."""
+    from datasets.shards import is_shards
+
     if role != "train":
         return role
+    if is_shards(root):
+        return SHARDS
     return "webvid" if any(root.glob("*.csv")) else "folder"
 
 
@@ -182,16 +207,27 @@ def split_of(profile: Profile, role: str) -> str | None:
 
 def _overlaps(profile: Profile, sets: Mapping[str, UserData], hashes: FileHashes) -> list[str]:
     """Training and evaluation must not share a video, by name or by content."""
-    from datasets.catalog import check_disjoint, open_catalog
+    from datasets.catalog import open_catalog
 
     if "train" not in sets:
         return []
-    train = open_catalog(sets["train"].catalog, sets["train"].root, None)
+    check = _disjointness(sets["train"], hashes)
     errors = []
     for role in (r for r in EVALUATION if r in sets):
         try:
-            evaluation = open_catalog(sets[role].catalog, sets[role].root, split_of(profile, role))
-            check_disjoint(train, evaluation, hashes.sha256)
+            check(open_catalog(sets[role].catalog, sets[role].root, split_of(profile, role)))
         except ValueError as error:
             errors.append(f"--data train and --data {role}: {error}")
     return errors
+
+
+def _disjointness(train: UserData, hashes: FileHashes) -> Callable[[Catalog], None]:
+    """Raises ValueError for an evaluation set that shares something with the training set."""
+    from datasets.catalog import check_disjoint, check_listed, open_catalog
+    from datasets.shards import listed, read_shards
+
+    if train.catalog == SHARDS:
+        shards = read_shards(train.root)
+        return lambda evaluation: check_listed(train.root, listed(shards), evaluation, hashes.sha256)
+    catalog = open_catalog(train.catalog, train.root, None)
+    return lambda evaluation: check_disjoint(catalog, evaluation, hashes.sha256)

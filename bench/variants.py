@@ -9,75 +9,148 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args
 
-from models.config import ContextKind, DetailKind, DiffusionConfig, ImageScale, ModelConfig, Prediction
+from models.config import (
+    ENCODED_DETAIL,
+    TEXT_STREAM_ALONE,
+    ContextKind,
+    DetailKind,
+    DiffusionConfig,
+    GuidanceKind,
+    ImageScale,
+    ModelConfig,
+    Prediction,
+    SamplerConfig,
+)
+from models.external.names import name_problem
+from models.external.rules import Time, WhichSize
 
 ConditionFrame = Literal["random", "first"]
 Trainable = Literal["paper", "entire"]
 TrainingSchedule = Literal["three_stage", "one_stage", "no_adaptation"]
 Released = Literal["dynamicrafter"]  # a role of weights that holds a whole trained model
 StageName = Literal["i", "ii", "iii", "i'"]
+Prompt = Literal["caption", "none"]
+Task = Literal["animate", "interpolate", "loop"]  # shown the first frame; the last one too; the first one as both
+Captions = Literal["full", "undescribed", "motion", "motion_filtered"]  # what training clips are called
 
 LATENT_CHANNELS = 4
+ENDS: DetailKind = "first_and_last"  # visual detail guidance that is shown a last picture too
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a variant of a spec can set; the defaults are the full model as the paper trains it.
 
-    With `weights` the variant is that file's model at the profile's sizes, and is not trained.
+    With `weights` the variant is that file's model at the profile's sizes, and is not trained. The fields of SAMPLING
+    say how clips are drawn from the trained model: variants that differ in nothing else share all training.
     """
 
     weights: Released | None = None
+    system: str | None = None  # another image-to-video system, sampled or scored as it is
+    system_steps: float | None = None  # None: the system's own default
+    system_size: WhichSize = "asked"
+    system_time: Time = "as_made"
+    task: Task = "animate"
     context: ContextKind = "full"
     visual_detail_guidance: DetailKind | None = None  # None: as the profile's model
     image_scale: ImageScale = "learned"
     condition_frame: ConditionFrame = "random"
     trainable: Trainable = "paper"
     schedule: TrainingSchedule = "three_stage"
+    captions: Captions = "full"
     prediction: Prediction | None = None  # None: as the profile's model
     zero_terminal_snr: bool | None = None
+    guidance: GuidanceKind | None = None  # None: as the profile's sampler, here and in the scales
+    text_guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
+    prompt: Prompt = "caption"
+    lambda_ends: float = 1.0  # factors on the learned lambda, by group of layers: see models/lambda_layers.py
+    lambda_middle: float = 1.0
 
 
-KEYS: dict[str, str] = {  # key in a spec -> field of Settings
-    "model.context": "context",
-    "model.visual_detail_guidance": "visual_detail_guidance",
-    "model.image_scale": "image_scale",
-    "model.prediction": "prediction",
-    "model.zero_terminal_snr": "zero_terminal_snr",
-    "train.condition_frame": "condition_frame",
-    "train.trainable": "trainable",
-    "train.schedule": "schedule",
-    "weights": "weights",
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name: what is wrong with one (None: nothing), and those that are known."""
+
+    problem: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A key of a spec: the field of Settings that it sets, and its values (of a list, numbers of a range, or names)."""
+
+    field: str
+    allowed: tuple[Any, ...] | Range | Named
+
+
+SCALE = Range(0.0, 50.0)
+FACTOR = Range(0.0, 10.0)
+SWITCHES: dict[str, Switch] = {
+    "model.context": Switch("context", get_args(ContextKind)),
+    "model.visual_detail_guidance": Switch("visual_detail_guidance", get_args(DetailKind)),
+    "model.image_scale": Switch("image_scale", get_args(ImageScale)),
+    "model.prediction": Switch("prediction", get_args(Prediction)),
+    "model.zero_terminal_snr": Switch("zero_terminal_snr", (True, False)),
+    "train.condition_frame": Switch("condition_frame", get_args(ConditionFrame)),
+    "train.trainable": Switch("trainable", get_args(Trainable)),
+    "train.schedule": Switch("schedule", get_args(TrainingSchedule)),
+    "train.captions": Switch("captions", get_args(Captions)),
+    "sampling.guidance": Switch("guidance", get_args(GuidanceKind)),
+    "sampling.text_scale": Switch("text_guidance_scale", SCALE),
+    "sampling.image_scale": Switch("image_guidance_scale", SCALE),
+    "sampling.prompt": Switch("prompt", get_args(Prompt)),
+    "sampling.lambda_ends": Switch("lambda_ends", FACTOR),
+    "sampling.lambda_middle": Switch("lambda_middle", FACTOR),
+    "task": Switch("task", get_args(Task)),
+    "system": Switch("system", Named(name_problem)),
+    "system.steps": Switch("system_steps", Range(1, 1000)),
+    "system.size": Switch("system_size", get_args(WhichSize)),
+    "system.time": Switch("system_time", get_args(Time)),
+    "weights": Switch("weights", get_args(Released)),
 }
-ALLOWED: dict[str, tuple[Any, ...]] = {  # key in a spec -> values
-    "model.context": get_args(ContextKind),
-    "model.visual_detail_guidance": get_args(DetailKind),
-    "model.image_scale": get_args(ImageScale),
-    "model.prediction": get_args(Prediction),
-    "model.zero_terminal_snr": (True, False),
-    "train.condition_frame": get_args(ConditionFrame),
-    "train.trainable": get_args(Trainable),
-    "train.schedule": get_args(TrainingSchedule),
-    "weights": get_args(Released),
-}
+KEYS: dict[str, str] = {key: switch.field for key, switch in SWITCHES.items()}
+ALLOWED: dict[str, tuple[Any, ...]] = {k: s.allowed for k, s in SWITCHES.items() if isinstance(s.allowed, tuple)}
+SAMPLING = tuple(switch.field for key, switch in SWITCHES.items() if key.startswith("sampling."))  # trains nothing
 
 
 def settings_from(overrides: Mapping[str, Any]) -> Settings:
-    """Settings of a variant from its dotted keys, whose values have been checked against `ALLOWED`."""
-    return Settings(**{KEYS[key]: value for key, value in overrides.items()})
+    """Settings of a variant from its dotted keys, whose values have been checked against `SWITCHES`."""
+    ranges = {key for key, switch in SWITCHES.items() if isinstance(switch.allowed, Range)}
+    values: dict[str, Any] = {KEYS[k]: float(value) if k in ranges else value for k, value in overrides.items()}
+    return Settings(**values)
 
 
-def impossible(settings: Settings, model: ModelConfig | None = None) -> list[tuple[str, str]]:
-    """Combinations that cannot be built: (key of the spec that is to blame, why and what to do)."""
-    found = _of_released(settings)
+def as_trained(settings: Settings) -> Settings:
+    """The settings that training sees: those of SAMPLING at their defaults."""
+    return replace(settings, **{name: getattr(Settings(), name) for name in SAMPLING})
+
+
+def impossible(
+    settings: Settings, model: ModelConfig | None = None, sampler: SamplerConfig | None = None
+) -> list[tuple[str, str]]:
+    """Combinations that cannot be built: (key of the spec that is to blame, why and what to do).
+
+    `model` and `sampler` are the profile's, for combinations that depend on them.
+    """
+    found = [*_of_released(settings), *_of_guidance(settings, sampler or SamplerConfig()), *_of_lambda(settings, model)]
+    found += [*_of_system(settings), *_of_task(settings, model)]
     no_context = settings.context == "none"
-    if no_context and settings.image_scale == "fixed":
-        found.append(("model.image_scale", "'fixed' has nothing to scale: model.context is none. Leave one out"))
+    if settings.context in TEXT_STREAM_ALONE and settings.image_scale == "fixed":
+        words = f"'fixed' has nothing to scale: model.context is {settings.context}. Leave one out"
+        found.append(("model.image_scale", words))
     if no_context and settings.schedule != "three_stage":
         found.append(
             (
@@ -102,12 +175,86 @@ def impossible(settings: Settings, model: ModelConfig | None = None) -> list[tup
 
 
 def _of_released(settings: Settings) -> list[tuple[str, str]]:
-    """A released model is what its file holds: nothing about it can be set."""
+    """A released model is what its file holds: nothing but its sampling can be set."""
     if settings.weights is None:
         return []
-    plain = Settings(weights=settings.weights)
+    plain = Settings(weights=settings.weights, task=settings.task)
+    plain = replace(plain, **{name: getattr(settings, name) for name in SAMPLING})
     words = f"the variant is the model in the file --weights {settings.weights}=FILE and is not trained. Leave one out"
     return [(key, words) for key, name in KEYS.items() if getattr(settings, name) != getattr(plain, name)]
+
+
+def _of_system(settings: Settings) -> list[tuple[str, str]]:
+    """Another system is what it is: its steps, size and time can be chosen, and those of nothing else."""
+    own = {key: name for key, name in KEYS.items() if key.partition(".")[0] == "system"}
+    if settings.system is None:
+        words = "is about another system: name one with system: NAME, or leave it out"
+        return [(key, words) for key, name in own.items() if getattr(settings, name) != getattr(Settings(), name)]
+    plain = replace(Settings(), **{name: getattr(settings, name) for name in own.values()})
+    words = f"the variant is the system '{settings.system}', of which nothing is trained here. Leave one out"
+    found = [(key, words) for key, name in KEYS.items() if getattr(settings, name) != getattr(plain, name)]
+    steps = settings.system_steps
+    return [*found, *([("system.steps", f"{steps:g} is no whole number")] if steps and steps % 1 else [])]
+
+
+def _of_guidance(settings: Settings, sampler: SamplerConfig) -> list[tuple[str, str]]:
+    """Scales and prompts that the kind of guidance never looks at."""
+    kind, found = settings.guidance or sampler.guidance, []
+    whose = f"sampling.guidance is '{kind}'" + ("" if settings.guidance else " in the profile")
+    if settings.image_guidance_scale is not None and kind != "two_scale":
+        words = f"has no effect: {whose}. Set sampling.guidance: two_scale, or leave it out"
+        found.append(("sampling.image_scale", words))
+    if settings.text_guidance_scale is not None and kind == "none":
+        found.append(("sampling.text_scale", f"has no effect: {whose}. Leave one out"))
+    if settings.text_guidance_scale is not None and kind == "two_scale" and settings.prompt == "none":
+        words = "has no effect: without a prompt two-scale guidance asks about the image alone. Leave one out"
+        found.append(("sampling.text_scale", words))
+    return found
+
+
+def _of_lambda(settings: Settings, model: ModelConfig | None) -> list[tuple[str, str]]:
+    """Factors on a lambda that is not there."""
+    scaled = [key for key in ("lambda_ends", "lambda_middle") if getattr(settings, key) != 1.0]
+    if settings.weights is not None:
+        learned = model is None or model.unet.image_stream == "learned"
+        why = "the image stream of the profile's model has no learned lambda"
+    else:
+        blind = settings.context in TEXT_STREAM_ALONE
+        learned = not blind and settings.image_scale == "learned"
+        why = f"model.context is {settings.context}" if blind else "model.image_scale is fixed"
+    return [] if learned else [(f"sampling.{key}", f"there is no learned lambda to scale: {why}") for key in scaled]
+
+
+def _of_task(settings: Settings, model: ModelConfig | None) -> list[tuple[str, str]]:
+    """A clip between two pictures, from a model that is shown one."""
+    if settings.task == "animate":
+        return []
+    own = settings.weights is not None and model is not None
+    detail = model.visual_detail_guidance if own and model else settings.visual_detail_guidance or ENDS
+    if detail == ENDS:
+        return []
+    whose = "the profile's model has" if own else "the variant has"
+    return [("task", f"'{settings.task}' shows the model two pictures: {whose} model.visual_detail_guidance {detail}; "
+             f"wanted {ENDS}")]
+
+
+def sampler_of(settings: Settings, base: SamplerConfig) -> SamplerConfig:
+    """The profile's sampler with the variant's changes; another kind of guidance drops the profile's image scale."""
+    kind = settings.guidance or base.guidance
+    text, image = settings.text_guidance_scale, settings.image_guidance_scale
+    kept = base.image_scale if kind == "two_scale" else None
+    return replace(
+        base,
+        guidance=kind,
+        text_scale=base.text_scale if text is None else text,
+        image_scale=kept if image is None else image,
+    )
+
+
+def lambda_factors(settings: Settings) -> dict[str, float]:
+    """Factors other than 1, by group of layers, as `models.lambda_layers.scale_lambda` takes them."""
+    factors = {"ends": settings.lambda_ends, "middle": settings.lambda_middle}
+    return {group: factor for group, factor in factors.items() if factor != 1.0}
 
 
 def _diffusion(settings: Settings, base: DiffusionConfig) -> DiffusionConfig:
@@ -124,15 +271,16 @@ def resolve(base: ModelConfig, settings: Settings) -> ModelConfig:
     """The variant's whole model: the profile's model with the variant's switches, which a released model has none
     of. Raises ValueError if impossible.
     """
-    for key, words in impossible(settings, base):
+    for key, words in impossible(as_trained(settings), base):
         raise ValueError(f"{key}: {words}")
     if settings.weights is not None:
         return base
-    detail = settings.visual_detail_guidance or base.visual_detail_guidance
+    shown = base.visual_detail_guidance if settings.task == "animate" else ENDS
+    detail = settings.visual_detail_guidance or shown
     unet = replace(
         base.unet,
         in_channels=LATENT_CHANNELS if detail == "none" else 2 * LATENT_CHANNELS,
-        image_stream="none" if settings.context == "none" else settings.image_scale,
+        image_stream="none" if settings.context in TEXT_STREAM_ALONE else settings.image_scale,
     )
     return replace(
         base,
@@ -211,7 +359,8 @@ def chain(base: ModelConfig, settings: Settings, budget: Budget) -> tuple[Stage,
         return ()
     new = _new_groups(model)
     adapted = (*new, "spatial", "conv_in")
-    last = (*adapted, "temporal") if settings.trainable == "entire" else adapted
+    shown = (*adapted, "detail") if model.visual_detail_guidance in ENCODED_DETAIL else adapted
+    last = (*shown, "temporal") if settings.trainable == "entire" else shown
     frame = settings.condition_frame
     early, late = budget.i, budget.ii + budget.iii
     shipped = _shipped(settings)
@@ -234,11 +383,8 @@ def _new_groups(model: ModelConfig) -> tuple[str, ...]:
     """Parameters that the text-to-video parent does not have."""
     if model.context == "none":
         return ()
-    return (
-        ("projector", "image_stream", "lambda")
-        if model.unet.image_stream == "learned"
-        else ("projector", "image_stream")
-    )
+    stream = {"none": (), "fixed": ("image_stream",), "learned": ("image_stream", "lambda")}
+    return ("projector", *stream[model.unet.image_stream])
 
 
 def _shipped(settings: Settings) -> str | None:
@@ -246,12 +392,15 @@ def _shipped(settings: Settings) -> str | None:
     if settings.prediction is not None or settings.zero_terminal_snr is not None:
         return None
     if settings.schedule == "one_stage":
-        default = replace(settings, schedule="three_stage", visual_detail_guidance=None) == Settings()
+        plain = replace(as_trained(settings), schedule="three_stage", visual_detail_guidance=None, captions="full")
+        default = plain == Settings()
         return "one_stage" if default else None
     names = {
         ("full", "learned"): "learned",
         ("full", "fixed"): "fixed",
         ("global_token", "learned"): "global_token",
+        ("beside_text", "learned"): "videocomposer",  # there is no lambda: its setting is the default
+        ("hierarchical", "learned"): "i2vgen_xl",
     }
     return names.get((settings.context, settings.image_scale))
 

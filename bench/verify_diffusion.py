@@ -51,7 +51,9 @@ NO_RESULT = "no result of it is in the file"
 class ReadyMade(nn.Module):
     """A projector for image tokens that have already been through one."""
 
-    def streams(self, image_tokens: Tensor) -> dict[str, Tensor]:
+    sees_latent = False
+
+    def streams(self, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """(B, T Q, D) -> the image stream."""
         return {"image": image_tokens}
 
@@ -61,7 +63,7 @@ class OfficialModel(DynamiCrafter):
 
     joined: Tensor
 
-    def context(self, text: Tensor, image_tokens: Tensor) -> dict[str, Tensor]:
+    def context(self, text: Tensor, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """The streams; the row of all tokens is kept."""
         self.joined = torch.cat(list(super().context(text, image_tokens).values()), dim=1)
         text_stream = {"text": self.joined[:, :TEXT_TOKENS]}
@@ -135,9 +137,9 @@ class Recorder:
     model: OfficialModel
     out: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def context(self, text: Tensor, image_tokens: Tensor) -> dict[str, Tensor]:
+    def context(self, text: Tensor, image_tokens: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """The model's streams."""
-        return self.model.context(text, image_tokens)
+        return self.model.context(text, image_tokens, condition)
 
     def __call__(self, z_t: Tensor, t: Tensor, context: dict[str, Tensor], condition: Tensor, fs: Tensor) -> Tensor:
         """The model's answer, kept."""

@@ -11,8 +11,8 @@ from bench.commands.options import Device, ProfileName, StoreFolder
 from bench.errors import BenchError, UsageError
 
 EXAMPLE = (
-    'example: python -m bench animate boy.png --prompt "a boy walks" --out clip.mp4     (the tiny model: nothing to '
-    "download, trained once)\n\n"
+    'example: python -m bench animate boy.png --prompt "a boy walks" --out clip.mp4     (the tiny model comes with '
+    "the project)\n\n"
     'python -m bench animate boy.png --prompt "a boy walks" --profile 256 --checkpoint model.ckpt --out clip.mp4'
 )
 

@@ -30,7 +30,9 @@ def verify(
 
 
 def check_data(
-    sources: Annotated[list[str], typer.Argument(metavar="NAME=DIR", help="ucf101=, msrvtt=, webvid= or folder=")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="NAME=DIR", help="ucf101=, msrvtt=, webvid=, folder= or shards=")
+    ],
 ) -> int:
     """A line per missing, odd or damaged file, by its name; exit 1 if there is any."""
     from bench.checks import check_data as look

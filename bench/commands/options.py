@@ -32,6 +32,10 @@ Weights = Annotated[
     list[str] | None,
     typer.Option("--weights", metavar="ROLE=FILE", help="vae=FILE, t2v=FILE, ... (list weights); repeatable"),
 ]
+Systems = Annotated[
+    list[str] | None,
+    typer.Option("--system", metavar="NAME=DIR", help="another system: its pipeline or its videos; repeatable"),
+]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="where networks run [from the profile]")
 ]

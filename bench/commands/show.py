@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.commands.options import AsJson, Quiet, dump
+from bench.commands.options import AsJson, Quiet, Systems, dump
 from bench.errors import BenchError, UsageError
 
 
@@ -15,13 +16,27 @@ def list_things(
     what: Annotated[
         str | None, typer.Argument(help="questions, profiles, protocols, datasets, systems or weights")
     ] = None,
+    system: Systems = None,
     as_json: AsJson = False,
 ) -> int:
     """What there is to run, by name."""
+    if what == "systems":
+        return _systems(system or (), as_json)
+    if system:
+        raise UsageError(f"--system {system[0]}: it is looked at by `list systems`")
     from bench.listing import listing
 
     found = listing(what)
     print(dump(found) if as_json else "\n\n".join(_section(name, rows) for name, rows in found.items()))
+    return 0
+
+
+def _systems(given: Sequence[str], as_json: bool) -> int:
+    from bench.system_list import entries
+
+    found = entries(given)
+    words = "\n".join(["systems", *(entry.text for entry in found)])
+    print(dump({"systems": {entry.name: entry.to_json() for entry in found}}) if as_json else words)
     return 0
 
 

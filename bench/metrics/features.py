@@ -1,7 +1,8 @@
 """Which features belong to which video? A set of scored clips, as the `features` step leaves it on disk.
 
 Files of the artifact: features.safetensors {features (N, D), conformity (N, T), and any of EXTRAS (N,), float64} and
-items.json [{id, group, ...}] in the same order. Standard library, numpy and safetensors only: scoring imports no torch.
+items.json [{id, group, ...}] in the same order; motions.json [the motion seen in each clip] where the tiny world's
+classifier looked. Standard library, numpy and safetensors only: scoring imports no torch.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from bench.metrics import asked
 from bench.metrics.statistics import Array, as_features
 
-EXTRAS = ("motion", "consistency", "alignment")  # a number per video, measured beside features and conformity
+ENDS = ("end_conformity", "loop_closure", "step_distance")  # of bench/metrics/ends.py, where a variant has a task
+# a number per video, measured beside features and conformity
+EXTRAS = ("motion", "consistency", "alignment", "motion_as_asked", *ENDS)
 
 
 @dataclass(frozen=True)
@@ -101,16 +106,27 @@ def read_sample(folder: Path) -> Sample:
     twice = [name for name, count in Counter(str(item["id"]) for item in items).items() if count > 1]
     if twice:
         raise ValueError(f"{folder}: {len(twice)} ids come more than once, as {twice[0]!r}: clips are paired by id")
+    extras = {name: arrays[name] for name in EXTRAS if name in arrays}
     try:
+        followed = _as_asked(folder, items)
+        extras |= {} if followed is None else {"motion_as_asked": followed}
         return Sample(
             features=arrays["features"],
             conformity=arrays["conformity"],
             ids=tuple(str(item["id"]) for item in items),
             groups=tuple(None if item.get("group") is None else str(item["group"]) for item in items),
-            extras={name: arrays[name] for name in EXTRAS if name in arrays},
+            extras=extras,
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+
+
+def _as_asked(folder: Path, items: list[dict[str, Any]]) -> Array | None:
+    """Whether each clip moves as its prompt asks, from the motions that the tiny world's classifier saw, if it did."""
+    path = folder / "motions.json"
+    if not path.is_file():
+        return None
+    return asked.per_video(json.loads(path.read_text(encoding="utf-8")), [item.get("prompt") for item in items])
 
 
 def write_sample(folder: Path, sample: Sample) -> None:

@@ -1,7 +1,8 @@
 """Does a claim of the paper hold here? Verdicts over seeds and videos, Holm-corrected in a question.
 
-A claim lists variants best first. Its effect is the advantage of the better one in the metric's own
-direction, so an effect above 0 speaks for the claim. Seeds are compared pairwise (seed 0 with seed 0) on the
+A claim lists variants best first (`better`), or the largest value first (`larger`). Its effect is the advantage of
+the better one in the metric's own direction, or by how much the larger one is larger, so an effect above 0 speaks for
+the claim. Seeds are compared pairwise (seed 0 with seed 0) on the
 same videos and against the same reference, and what a video adds to both scores cancels (`Estimate`).
 
 A claim about more than two variants says that every neighbour is better than the next: it holds only if all
@@ -18,15 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
+from bench.metrics.directions import MEASURES, directed
 from bench.metrics.features import Sample
 from bench.metrics.power import detectable
 from bench.metrics.uncertainty import LEVEL, Estimate, Interval, Settings, Spread, Units, estimate, holm, over_seeds
 
-LOWER_IS_BETTER = {"fvd": True, "kvd": True, "pic": False}
-UNITS = {"fvd": "FVD", "kvd": "KVD", "pic": "PIC"}
 LEAST_SEEDS = 3  # with fewer, nothing is decided: two seeds say next to nothing of how seeds differ
 
-VerdictWord = Literal["holds", "fails", "undecided"]
+VerdictWord = Literal["holds", "fails", "undecided", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Verdict:
     unit: str
     weakest: int  # 0: the first variant against the second, 1: the second against the third, ...
     p_holm: float | None = None
-    verdict: VerdictWord = "undecided"
+    verdict: VerdictWord = "undecided"  # "not tested": a variant that it names gave no numbers
     detectable: float | None = None
     detectable_alone: float | None = None
     spread: Spread | None = None
@@ -82,19 +82,22 @@ def judge(
     return decide([judge_order(metric, sides, len(a[0]) if a else 0, level)], 1 - level)[0]
 
 
-def judge_order(metric: str, variants: Sequence[Sequence[Estimate]], n: int, level: float = LEVEL) -> Verdict:
-    """A claim about two or more variants, best first, from estimates made with the same units; not yet
-    decided.
+def judge_order(
+    metric: str, variants: Sequence[Sequence[Estimate]], n: int, level: float = LEVEL, larger: bool = False
+) -> Verdict:
+    """A claim about two or more variants, best first, from estimates made with the same units; not yet decided.
 
-    variants[v][s] is of training seed s; n counts the videos. Raises ValueError when the seeds do not pair
-    up.
+    variants[v][s] is of training seed s; n counts the videos; larger: they are ordered by value, the largest first.
+    Raises ValueError when the seeds do not pair up, or for best first in a metric without a direction.
     """
     counts = {len(seeds) for seeds in variants}
     if len(variants) < 2 or len(counts) != 1 or 0 in counts:
         raise ValueError(
             f"judge: {[len(seeds) for seeds in variants]} seeds; wanted 2 or more variants with equally many"
         )
-    sign = -1.0 if LOWER_IS_BETTER[metric] else 1.0
+    if not larger and not directed(metric):
+        raise ValueError(f"judge: no value of {metric} is better than another; say which is larger")
+    sign = -1.0 if not larger and MEASURES[metric].lower_is_better else 1.0
     pairs = [
         [Estimate.combine([sign, -sign], [better, worse]) for better, worse in zip(one, two, strict=True)]
         for one, two in pairwise(variants)
@@ -114,7 +117,7 @@ def judge_order(metric: str, variants: Sequence[Sequence[Estimate]], n: int, lev
         per_seed=tuple(one.value for one in pairs[weakest]),
         seeds=seeds,
         n=n,
-        unit=UNITS[metric],
+        unit=MEASURES[metric].unit,
         weakest=weakest,
         spread=chosen.spread,
         notes=_notes(seeds, chosen),
@@ -145,7 +148,13 @@ def _notes(seeds: int, interval: Interval) -> tuple[str, ...]:
 
 def no_verdict(metric: str, why: str, n: int, seeds: int, level: float = LEVEL) -> Verdict:
     """A claim that could not be put to the test; undecided, and `why`."""
-    return Verdict(metric, None, None, None, level, None, "against", (), seeds, n, UNITS[metric], 0, notes=(why,))
+    unit = MEASURES[metric].unit
+    return Verdict(metric, None, None, None, level, None, "against", (), seeds, n, unit, 0, notes=(why,))
+
+
+def not_tested(metric: str, why: str, n: int, seeds: int, level: float = LEVEL) -> Verdict:
+    """A claim about a variant that gave no numbers, and `why`; it is no test, so it takes nothing from others."""
+    return replace(no_verdict(metric, why, n, seeds, level), verdict="not tested")
 
 
 def decide(family: Sequence[Verdict], alpha: float = 1 - LEVEL) -> list[Verdict]:
@@ -159,7 +168,7 @@ def decide(family: Sequence[Verdict], alpha: float = 1 - LEVEL) -> list[Verdict]
         replace(
             one,
             p_holm=p,
-            verdict=_word(p, one.leans, one.seeds, alpha),
+            verdict=_word(one.verdict, p, one.leans, one.seeds, alpha),
             detectable=_detectable(one.spread, one.seeds, alpha, tests),
             detectable_alone=_detectable(one.spread, one.seeds, alpha, 1),
         )
@@ -176,7 +185,7 @@ def decide_lines(lines: Sequence[Mapping[str, Any]], alpha: float = 1 - LEVEL) -
         {
             **line,
             "p_holm": p,
-            "verdict": _word(p, line["leans"], line["seeds"], alpha),
+            "verdict": _word(line.get("verdict", "undecided"), p, line["leans"], line["seeds"], alpha),
             "detectable": _detectable(spread, line["seeds"], alpha, tests),
         }
         for line, p, spread in zip(lines, adjusted, spreads, strict=True)
@@ -189,7 +198,9 @@ def _detectable(spread: Spread | None, seeds: int, alpha: float, tests: int) -> 
     return detectable(spread, alpha, tests=max(tests, 1))
 
 
-def _word(p_holm: float | None, leans: str, seeds: int, alpha: float) -> VerdictWord:
+def _word(before: str, p_holm: float | None, leans: str, seeds: int, alpha: float) -> VerdictWord:
+    if before == "not tested":
+        return "not tested"
     if p_holm is None or p_holm > alpha or seeds < LEAST_SEEDS:
         return "undecided"
     return "holds" if leans == "for" else "fails"

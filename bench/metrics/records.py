@@ -118,6 +118,8 @@ def _told(interval: Interval, seeds: Sequence[Sample], reference: Sample | None,
     notes = []
     if interval.low is None:
         notes.append("no interval: too few videos, or all of one group")
+    if metric == "motion_as_asked" and interval.low is not None and interval.low == interval.high:
+        notes.append("all videos are alike: an interval without a width says nothing of the next video")
     if metric in COMPARED and reference is not None and any(len(one) != len(reference) for one in seeds):
         counts = ", ".join(str(len(one)) for one in seeds)
         notes.append(f"{counts} generated videos against {len(reference)} real ones")
@@ -141,7 +143,10 @@ def _ends(interval: Interval | None, metric: str) -> tuple[float | None, float |
     if interval is None or interval.low is None or interval.high is None:
         return None, None, None
     low = max(interval.low, min(interval.value, 0.0)) if metric == "fvd" else interval.low  # a distance is 0 or more
-    return low, max(interval.high, interval.value), interval.level
+    high = max(interval.high, interval.value)
+    if metric == "motion_as_asked":  # a share
+        return min(max(low, 0.0), interval.value), min(high, 1.0), interval.level
+    return low, high, interval.level
 
 
 def write_curves(folder: Path, seeds: Sequence[Sample], reference: Sample | None, scoring: Scoring) -> None:

@@ -25,12 +25,12 @@ import numpy as np
 from scipy import optimize, stats
 
 from bench.metrics import kernel, pic
-from bench.metrics.features import Sample
+from bench.metrics.features import ENDS, Sample
 from bench.metrics.forms import ROUNDED, Form, frechet_form, kernel_form
 from bench.metrics.frechet import Rows
 from bench.metrics.statistics import Array
 
-Metric = Literal["fvd", "kvd", "pic", "motion", "consistency", "alignment"]
+Metric = Literal["fvd", "kvd", "pic", "motion", "consistency", "alignment", "motion_as_asked"]
 LeaveOut = Callable[[Sequence[tuple[Rows, Rows]]], Array]
 
 PAIRS = 256  # units left out two at a time: enough to know V_2 to a quarter, V to a few per cent
@@ -335,7 +335,7 @@ def per_video(metric: str, sample: Sample, settings: Settings | None = None) -> 
 
 
 COMPARED = ("fvd", "kvd")  # with real clips
-PER_VIDEO = ("pic", "motion", "consistency", "alignment")
+PER_VIDEO = ("pic", "motion", "consistency", "alignment", "motion_as_asked", *ENDS)
 METRICS = (*COMPARED, *PER_VIDEO)
 
 

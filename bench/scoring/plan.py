@@ -105,11 +105,22 @@ def shape_of(protocol: ResolvedProtocol) -> Shape:
     return Shape(int(values["frames"]), int(height), int(width), short)
 
 
-class Steps:
-    """Makes the steps of a score and adds them to one graph."""
+def given_samples(questions: Mapping[str, Any], question: str) -> int | None:
+    """How many clips a question of a run was given at most; None: as many as the run has."""
+    found = (questions.get(question) or {}).get("samples")
+    return int(found) if found else None
 
-    def __init__(self, plan: ScorePlan, device: str, hashes: FileHashes) -> None:
+
+class Steps:
+    """Makes the steps of a score of the first `samples` clips and adds them to one graph."""
+
+    def __init__(self, plan: ScorePlan, device: str, hashes: FileHashes, samples: int | None = None) -> None:
         self.plan, self.profile, self.hashes, self.device = plan, plan.profile, hashes, device
+        self.samples = min(plan.samples, samples or plan.samples)
+
+    def limited(self, samples: int | None) -> Steps:
+        """The same for a question that was given fewer clips (None: all), in the same graph."""
+        return Steps(self.plan, self.device, self.hashes, samples)
 
     def machine(self, kind: str) -> dict[str, Any]:
         """What of the machine changes the bits of a step, as `bench/planner.py` says it."""
@@ -140,7 +151,7 @@ class Steps:
         return self.plan.graph.add(clips_step(profile, sources, dataset, world))
 
     def _sized(self, protocol: ResolvedProtocol) -> Profile:
-        """The profile with the clips of a protocol."""
+        """The profile with the clips of a protocol, all of them."""
         shape, stride = shape_of(protocol), int(protocol.config["values"]["frame_stride"])
         size = {"frames": shape.frames, "height": shape.height, "width": shape.width, "frame_stride": stride}
         clip = self.profile.clip.model_copy(update=size)
@@ -148,7 +159,7 @@ class Steps:
 
     def baseline(self, dataset: str, name: str, clips: Step) -> Step:
         """Clips that no model made."""
-        step = baseline_step(self.profile, self.machine("baseline"), dataset, name, clips, self.plan.samples)
+        step = baseline_step(self.profile, self.machine("baseline"), dataset, name, clips, self.samples)
         return self.plan.graph.add(step)
 
     # ---- videos of others ----
@@ -161,7 +172,7 @@ class Steps:
             for item in items
         }
         if reference is not None:
-            config["count"] = self.plan.samples
+            config["count"] = self.samples
         inputs: dict[str, Step | File] = {"reference": reference} if reference is not None else {}
         return self.add("collect", f"collect {label}", config, inputs, len(items) * COLLECT_COST, {"files": files})
 
@@ -187,7 +198,7 @@ class Steps:
         """What looks as it should not."""
         named = {"generated": collect, "reference": reference, "inputs": pictures}
         inputs: dict[str, Step | File] = {role: step for role, step in named.items() if step is not None}
-        return self.add("alike", f"look at {label}", {"count": self.plan.samples}, inputs, self.plan.samples * 0.002)
+        return self.add("alike", f"look at {label}", {"count": self.samples}, inputs, self.samples * 0.002)
 
     # ---- numbers ----
 
@@ -199,16 +210,23 @@ class Steps:
         conditions: Step | File | None,
         count: int | None = None,
         real: bool = False,
+        ends: Sequence[str] = (),
     ) -> Step:
-        """What the measuring networks say of the first `count` clips (None: as many as the reference has)."""
-        plan, count = self.plan, self.plan.samples if count is None else count
-        machine = self.machine("features")
-        step = features_step(protocol, self.profile, plan.sources, machine, label, clips, conditions, count, real=real)
-        return plan.graph.add(step)
+        """What the measuring networks say of the first `count` clips (None: as many as the reference has).
 
-    def reference(self, protocol: ResolvedProtocol, dataset: str, clips: Step | File) -> Step:
+        ends: what is measured of the ends of clips; `conditions` are then whole clips, which end as they should.
+        """
+        plan, count = self.plan, self.samples if count is None else count
+        machine = self.machine("features")
+        about = (protocol, self.profile, plan.sources, machine, label, clips, conditions, count)
+        return plan.graph.add(features_step(*about, real=real, ends=ends))
+
+    def reference(
+        self, protocol: ResolvedProtocol, dataset: str, clips: Step | File, ends: Sequence[str] = ()
+    ) -> Step:
         """What the measuring networks say of the real clips."""
-        return self.features(f"reference {dataset}", protocol, clips, None, real=True)
+        conditions = clips if ends else None
+        return self.features(f"reference {dataset}", protocol, clips, conditions, real=True, ends=ends)
 
     def score(
         self,
@@ -221,7 +239,7 @@ class Steps:
         seed: int | None,
     ) -> Step:
         """The numbers of some features."""
-        samples = self.plan.samples
+        samples = self.samples
         step = score_step(protocol, self.profile, label, dataset, samples, features, reference, comparison, seed)
         return self.plan.graph.add(step)
 
@@ -229,7 +247,7 @@ class Steps:
         self, label: str, protocol: ResolvedProtocol, dataset: str, seeds: Mapping[int, Step], reference: Step
     ) -> Step:
         """The mean over training seeds."""
-        samples = self.plan.samples
+        samples = self.samples
         return self.plan.graph.add(aggregate_step(protocol, self.profile, label, dataset, samples, seeds, reference))
 
     def claims(
@@ -243,5 +261,5 @@ class Steps:
         """Verdicts on a question's claims; inputs are "reference" and "<variant>.seed_<seed>"."""
         seeds = sorted({int(role.rpartition("_")[2]) for role in inputs if role != "reference"})
         label = f"claims {question} {dataset} {protocol.name}"
-        step = claims_step(protocol, self.profile, question, dataset, self.plan.samples, seeds, claims, inputs, label)
+        step = claims_step(protocol, self.profile, question, dataset, self.samples, seeds, claims, inputs, label)
         return self.plan.graph.add(step)

@@ -19,7 +19,7 @@ from bench.assemble import BASELINE_LABELS, write_json
 from bench.errors import Interrupted, UsageError
 from bench.graph import Step
 from bench.locks import Lock
-from bench.measure import resolve_protocols
+from bench.measure import ENDS_OF, resolve_protocols
 from bench.plan import ResolvedProtocol
 from bench.profile import Profile
 from bench.runner import failures
@@ -28,7 +28,7 @@ from bench.scoring.frames import pixels_digest
 from bench.scoring.gather import gather
 from bench.scoring.matching import Item, Matched
 from bench.scoring.outputs import Output, numbered, some
-from bench.scoring.plan import BASELINES, Scored, ScorePlan, SetPlan, Steps, System, shape_of
+from bench.scoring.plan import BASELINES, Scored, ScorePlan, SetPlan, Steps, System, given_samples, shape_of
 from bench.scoring.score import ScoreOptions, render_page, told_json
 from bench.scoring.setting import Setting
 from bench.scoring.sources import Reference, find_references, weights_of
@@ -152,28 +152,53 @@ def _under(
     assert of.reference is not None, "checked when the plan is made"
     clips = of.clips[name] = steps.clips(of.reference, protocol)
     check.clips.setdefault(of.dataset, clips)
-    reference = steps.reference(protocol, of.dataset, clips)
+    told = check.manifest.get("questions", {})
+    asked = {question: steps.limited(given_samples(told, question)) for question in _asked(sets)}
+    ends = {question: _ends(told, question) for question in asked}
+    real = {
+        question: mine.reference(protocol, of.dataset, clips, ends[question].get("", ()))
+        for question, mine in asked.items()
+    }
     shape, seeds = shape_of(protocol), dict[tuple[str, str], dict[int, Step]]()
     for one in sets:
-        folder = one["folder"]
+        folder, mine = one["folder"], asked[one["question"]]
+        reference, own = real[one["question"]], ends[one["question"]]
         label = f"{folder} {name}"
-        collect = steps.collect(label, items[folder], shape, clips)
+        collect = mine.collect(label, items[folder], shape, clips)
         check.collects.setdefault(folder, collect)
         of.collect.setdefault(name, collect)
         pictures = of.pictures[name] = steps.pictures(of.dataset, items[folder], shape)
-        features = steps.features(label, protocol, collect, pictures)
+        arrays = own.get(one["variant"], own.get("", ()))
+        features = mine.features(label, protocol, collect, clips if arrays else pictures, ends=arrays)
         whose = System(one["variant"], one["label"], one["question"], one["role"], one["seed"])
-        score = steps.score(label, protocol, of.dataset, features, reference, _comparison(one), one["seed"])
+        score = mine.score(label, protocol, of.dataset, features, reference, _comparison(one), one["seed"])
         notes = tuple(one["notes"])
         plan.scored.append(Scored(whose, of, protocol, score, reference, collect, features, notes=notes))
         if one["seed"] is not None:
             seeds.setdefault((one["question"], one["variant"]), {})[one["seed"]] = features
     for (question, variant), of_seed in seeds.items():
         first = next(one for one in sets if (one["question"], one["variant"]) == (question, variant))
-        step = steps.aggregate(f"{variant} {of.dataset}", protocol, of.dataset, of_seed, reference)
+        mine = asked[question]
+        reference = real[question]
+        step = mine.aggregate(f"{variant} {of.dataset}", protocol, of.dataset, of_seed, reference)
         whose = System(variant, first["label"], question, first["role"], None)
         plan.scored.append(Scored(whose, of, protocol, step, reference, notes=tuple(first["notes"])))
-    _baselines(steps, of, protocol, clips, reference, list(dict.fromkeys(one["question"] for one in sets)))
+    for question, mine in asked.items():
+        _baselines(mine, of, protocol, clips, real[question], question, ends[question].get("", ()))
+
+
+def _ends(told: Json, question: str) -> dict[str, tuple[str, ...]]:
+    """What is measured of the ends of each variant's clips, and ("") of others'; {} where no variant has a task."""
+    variants = told.get(question, {}).get("variants", {})
+    tasks = {name: about.get("overrides", {}).get("task", "animate") for name, about in variants.items()}
+    if set(tasks.values()) <= {"animate"}:
+        return {}
+    return {"": ENDS_OF["animate"], **{name: ENDS_OF[task] for name, task in tasks.items()}}
+
+
+def _asked(sets: Sequence[Json]) -> list[str]:
+    """The questions that the sets are of, each once."""
+    return list(dict.fromkeys(one["question"] for one in sets))
 
 
 def _comparison(one: Json) -> str:
@@ -182,15 +207,20 @@ def _comparison(one: Json) -> str:
 
 
 def _baselines(
-    steps: Steps, of: SetPlan, protocol: ResolvedProtocol, clips: Step, reference: Step, questions: Sequence[str]
+    steps: Steps,
+    of: SetPlan,
+    protocol: ResolvedProtocol,
+    clips: Step,
+    reference: Step,
+    question: str,
+    ends: Sequence[str],
 ) -> None:
     for one in BASELINES:
         made = steps.baseline(of.dataset, one, clips)
-        features = steps.features(f"{one} {of.dataset}", protocol, made, clips)
+        features = steps.features(f"{one} {of.dataset}", protocol, made, clips, ends=ends)
         score = steps.score(f"{one} {of.dataset}", protocol, of.dataset, features, reference, "baseline", None)
-        for question in questions:
-            whose = System(one, BASELINE_LABELS[one], question, "baseline")
-            steps.plan.scored.append(Scored(whose, of, protocol, score, reference, made, features))
+        whose = System(one, BASELINE_LABELS[one], question, "baseline")
+        steps.plan.scored.append(Scored(whose, of, protocol, score, reference, made, features))
 
 
 KEY = ("question", "variant", "dataset", "seed", "metric", "features", "protocol")

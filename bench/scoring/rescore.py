@@ -25,7 +25,7 @@ from bench.scoring.conditions import safe_names
 from bench.scoring.dialects import dialect_table
 from bench.scoring.gather import curves, health, records_of
 from bench.scoring.matching import Matched
-from bench.scoring.plan import Scored, ScorePlan, SetPlan, Steps, System, shape_of
+from bench.scoring.plan import Scored, ScorePlan, SetPlan, Steps, System, given_samples, shape_of
 from bench.scoring.runs import Made, StoredRun, open_run
 from bench.scoring.score import render_page, told_json
 from bench.scoring.setting import Common, Setting
@@ -124,29 +124,51 @@ def _under(again: Rescored, steps: Steps, made: Sequence[Made], protocol: Resolv
     """All steps of the run's clips under one protocol."""
     plan = again.plan
     seeds: dict[Key, dict[int, Step]] = {}
-    real: dict[str, Step] = {}
+    alone: dict[Key, Step] = {}  # one set of another system's videos, which has no seeds
+    real: dict[tuple[str, int], Step] = {}  # by dataset and number of clips
     sets: dict[str, SetPlan] = {}
     for one in made:
         of = sets.setdefault(
             one.dataset, SetPlan(one.dataset, again.run.folder, Matched([], True), None, None, one.world)
         )
         label = f"{one.variant} {one.dataset} {protocol.name}"
-        if one.reference is not None and one.dataset not in real:
-            real[one.dataset] = steps.reference(protocol, one.dataset, one.reference)
-        reference = real.get(one.dataset) if one.reference is not None else None
-        features = steps.features(label, protocol, one.clips, one.conditions)
+        mine = _steps_of(again, steps, one.question)
+        place = one.dataset, mine.samples
+        if one.reference is not None and place not in real:
+            real[place] = mine.reference(protocol, one.dataset, one.reference)
+        reference = real.get(place) if one.reference is not None else None
+        features = mine.features(label, protocol, one.clips, one.conditions)
         comparison = "baseline" if one.role == "baseline" else "generated"
-        score = steps.score(label, protocol, one.dataset, features, reference, comparison, one.seed)
+        score = mine.score(label, protocol, one.dataset, features, reference, comparison, one.seed)
         whose = System(one.variant, one.label, one.question, one.role, one.seed)
         plan.scored.append(Scored(whose, of, protocol, score, reference, one.clips, features, notes=one.notes))
         if one.seed is not None:
             seeds.setdefault((one.question, one.variant, one.dataset), {})[one.seed] = features
+        elif one.role == "variant":
+            alone[one.question, one.variant, one.dataset] = features
     for (question, variant, dataset), features_of in seeds.items():
         first = next(m for m in made if (m.question, m.variant, m.dataset) == (question, variant, dataset))
-        step = steps.aggregate(f"{variant} {dataset}", protocol, dataset, features_of, real[dataset])
+        mine = _steps_of(again, steps, question)
+        reference = real[dataset, mine.samples]
+        step = mine.aggregate(f"{variant} {dataset}", protocol, dataset, features_of, reference)
         whose = System(variant, first.label, question, first.role, None)
-        plan.scored.append(Scored(whose, sets[dataset], protocol, step, real[dataset], notes=first.notes))
-    _judge(again, steps, protocol, seeds, real)
+        plan.scored.append(Scored(whose, sets[dataset], protocol, step, reference, notes=first.notes))
+    _judge(again, steps, protocol, {**_beside_all(alone, seeds), **seeds}, real)
+
+
+def _beside_all(
+    alone: Mapping[Key, Step], seeds: Mapping[Key, Mapping[int, Step]]
+) -> dict[Key, dict[int, Step]]:
+    """One set of videos stands beside every seed of the others, as in a run."""
+    asked: dict[str, set[int]] = {}
+    for (question, _, _), found in seeds.items():
+        asked.setdefault(question, set()).update(found)
+    return {key: {seed: step for seed in sorted(asked.get(key[0], ()))} for key, step in alone.items()}
+
+
+def _steps_of(again: Rescored, steps: Steps, question: str) -> Steps:
+    """For as many clips as a question was given: FVD is biased in their number."""
+    return steps.limited(given_samples(again.run.spec.get("questions", {}), question))
 
 
 def _judge(
@@ -154,18 +176,19 @@ def _judge(
     steps: Steps,
     protocol: ResolvedProtocol,
     seeds: Mapping[Key, Mapping[int, Step]],
-    real: Mapping[str, Step],
+    real: Mapping[tuple[str, int], Step],
 ) -> None:
     """The claims of the run's questions, under this protocol."""
     for question, about in again.run.spec.get("questions", {}).items():
         claims = about.get("expect") or []
-        named = list(dict.fromkeys(variant for claim in claims for variant in claim["better"]))
-        for dataset, reference in real.items():
-            found = {variant: seeds.get((question, variant, dataset)) for variant in named}
-            if not named or any(features is None for features in found.values()):
+        named = list(dict.fromkeys(v for claim in claims for v in claim.get("better") or claim.get("larger") or ()))
+        mine = _steps_of(again, steps, question)
+        for dataset, reference in ((d, step) for (d, samples), step in real.items() if samples == mine.samples):
+            found = {variant: seeds.get((question, variant, dataset)) or {} for variant in named}
+            inputs = {f"{v}.seed_{seed}": step for v, f in found.items() for seed, step in f.items()}
+            if not inputs:
                 continue
-            inputs = {f"{v}.seed_{seed}": step for v, f in found.items() for seed, step in (f or {}).items()}
-            step = steps.claims(protocol, question, dataset, claims, {"reference": reference, **inputs})
+            step = mine.claims(protocol, question, dataset, claims, {"reference": reference, **inputs})
             again.claims[protocol.name, question, dataset] = step
 
 

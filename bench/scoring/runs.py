@@ -21,7 +21,7 @@ from bench.store import Store
 from reports.load import load
 from reports.record import Record
 
-CLIPS = ("sample", "baseline", "collect", "clips")  # kinds of steps that leave clips
+CLIPS = ("sample", "external", "baseline", "collect", "clips")  # kinds of steps that leave clips
 
 
 @dataclass(frozen=True)

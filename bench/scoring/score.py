@@ -21,13 +21,13 @@ from bench.runner import failures
 from bench.scoring.conditions import Conditions, find_conditions, read_conditions, safe_names
 from bench.scoring.dialects import dialect_table
 from bench.scoring.gather import gather
+from bench.scoring.ids import names_of
 from bench.scoring.matching import Matched, Names, match_outputs
 from bench.scoring.outputs import some
 from bench.scoring.plan import BASELINES, Scored, ScorePlan, SetPlan, Steps, System, shape_of
 from bench.scoring.setting import RUNS, Common, Setting
 from bench.scoring.sources import DATASETS, Reference, find_references, weights_of
 from bench.scoring.table import score_table
-from bench.sources import split_of
 from datasets.files import one_line, printable
 from reports.record import Record, to_line
 
@@ -219,23 +219,7 @@ def _names(setting: Setting, reference: Reference | None, conditions: Conditions
         return Names.of([item.id for item in conditions.items], conditions.aliases)
     if reference is None:
         return None
-    if reference.data is None:
-        return _world_names(setting, reference.dataset)
-    from datasets.catalog import open_catalog
-
-    split = split_of(setting.profile, reference.dataset)
-    ids = [video.id for video in open_catalog(reference.dataset, reference.data.root, split).videos]
-    return Names.of(ids, dict(zip(safe_names(ids), ids, strict=True)))
-
-
-def _world_names(setting: Setting, dataset: str) -> Names:
-    """Ids of the procedural world, which may not be made yet."""
-    from datasets.world import WorldConfig, evaluation_ids
-
-    assert setting.profile.world is not None, "references are checked when they are found"
-    config = setting.profile.world.model_dump()
-    seed = config.pop("seed")
-    return Names.of(evaluation_ids(WorldConfig(**config), seed, dataset))
+    return names_of(setting.profile, reference.dataset, reference.data)
 
 
 def _answer(matched: Matched, conditions: Conditions) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from bench import environment
 from bench.assemble import write_json
 from bench.devices import find_devices
-from bench.engine import LocalEngine, Outcome
+from bench.engine import Outcome
 from bench.environment import cpu_cores
 from bench.errors import BenchError, UsageError
 from bench.fingerprint import FileHashes
 from bench.graph import Graph, Step
+from bench.local_engine import LocalEngine
 from bench.profile import Profile, load_profile, override
 from bench.progress import display_for
 from bench.sources import missing

@@ -64,15 +64,22 @@ def _outside(setting: Setting, scored: Scored, real: Sequence[str]) -> Words:
     said = Words([*of.matched.notes, *told(items, shape)])
     _of_conditions(of, values, said)
     _of_matching(of, read(folder, "matching.json") or {}, said)
-    for bad in read(folder, "set_aside.json") or []:
-        said.set_aside.append({"dataset": of.dataset, **bad})
+    of_files(of.dataset, items, read(folder, "set_aside.json") or [], said)
+    _of_likeness(read(setting.artifact(of.alike[name]), "alike.json") or {}, len(items), said)
+    said.notes += real
+    return said
+
+
+def of_files(dataset: str, items: Sequence[Mapping[str, Any]], aside: Sequence[Mapping[str, Any]], said: Words) -> None:
+    """What became of the files themselves: set aside, damaged, changed by a codec."""
+    said.set_aside += [{"dataset": dataset, **bad} for bad in aside]
     if said.set_aside:
         named = some([f"{bad['path']} ({bad['reason']})" for bad in said.set_aside])
         said.reasons.append(f"{len(said.set_aside)} videos could not be scored and were set aside: {named}")
     for item in items:
         damage = "; ".join(note for note in item["notes"] if "looped" not in note)
         if damage:
-            said.damaged.append({"dataset": of.dataset, "id": item["id"], "reason": damage})
+            said.damaged.append({"dataset": dataset, "id": item["id"], "reason": damage})
     if said.damaged:
         said.notes.append(f"{len(said.damaged)} videos are damaged, used: {some([b['id'] for b in said.damaged])}")
     changed = lossy(items)
@@ -80,9 +87,6 @@ def _outside(setting: Setting, scored: Scored, real: Sequence[str]) -> Words:
         said.reasons.append(
             f"{changed}; the protocol scores frames that no codec has changed (PNG folders, FFV1 in RGB)"
         )
-    _of_likeness(read(setting.artifact(of.alike[name]), "alike.json") or {}, len(items), said)
-    said.notes += real
-    return said
 
 
 def _of_conditions(of: SetPlan, values: Mapping[str, Any], said: Words) -> None:
@@ -100,10 +104,14 @@ def _of_matching(of: SetPlan, matching: Mapping[str, list[str]], said: Words) ->
     answered = {item.id for item in of.matched.items}
     asked = [c.id for c in of.conditions.items] if of.conditions and of.reference is None else []
     missing = matching.get("missing") or [one for one in asked if one not in answered]
-    extra = [*of.matched.extra, *(matching.get("extra") or [])]
+    of_matching(of.dataset, missing, [*of.matched.extra, *(matching.get("extra") or [])], said)
+
+
+def of_matching(dataset: str, missing: Sequence[str], extra: Sequence[str], said: Words) -> None:
+    """Videos that were to be made and are not there, and those that nobody asked for."""
     if missing:
         said.reasons.append(f"{len(missing)} of the videos that were to be made are not there: {some(missing)}")
-        said.missing += [{"dataset": of.dataset, "id": one, "reason": "no video of this id"} for one in missing]
+        said.missing += [{"dataset": dataset, "id": one, "reason": "no video of this id"} for one in missing]
     if extra:
         said.notes.append(f"{len(extra)} videos are none of those that were to be made and are left out: {some(extra)}")
 

@@ -5,7 +5,8 @@ Config: `catalog` (reader: ucf101, msrvtt, webvid, folder), `dataset` (its role,
 `datasets.select.ClipRule`), `content` (digest of a user's folder, a part of the fingerprint only). Leaves, in
 this order of items:
     clips.safetensors  frames uint8 (N, T, H, W, 3)
-    items.json         [{id, video, prompt, group, label, fps, start, frame_stride, notes}]
+    items.json         [{id, video, prompt, group, label, fps, start, frame_stride, notes}], and told {scene, motion,
+                       dynamic} where the data set's table has these columns
     set_aside.json     [{id, path (relative to the root), reason}]
     notes.json         [text]
 """
@@ -31,14 +32,14 @@ FRAMES = "clips.safetensors"
 def run(work: Work) -> None:
     """Writes the chosen clips, one in memory at a time. Raises ValueError when not one clip is left."""
     catalog = open_catalog(work.config["catalog"], _root(work), work.config.get("split"))
-    rule = _rule(work.config["rule"])
+    rule = rule_of(work.config["rule"])
     selection = select_clips(catalog, rule)
     total = rule.count or len(catalog.videos) * rule.clips_per_video
     items = []
     with FramesWriter(work.out / FRAMES) as frames:
         for clip in selection:
             frames.append(clip.frames)
-            items.append(_item(clip))
+            items.append(item_of(clip))
             work.progress(len(items), total, "clips")
     if not items:
         raise ValueError(_nothing(catalog, selection))
@@ -52,12 +53,14 @@ def _root(work: Work) -> Path:
     return work.inputs["world"] / root if "world" in work.inputs else root
 
 
-def _rule(fields: Mapping[str, Any]) -> ClipRule:
+def rule_of(fields: Mapping[str, Any]) -> ClipRule:
+    """A rule as a step's config writes it."""
     stride = fields["frame_stride"]
     return ClipRule(**{**fields, "frame_stride": stride if isinstance(stride, int) else tuple(stride)})
 
 
-def _item(clip: Clip) -> dict[str, object]:
+def item_of(clip: Clip) -> dict[str, Any]:
+    """What is kept of a clip beside its frames."""
     return {
         "id": clip.id,
         "video": clip.video,
@@ -68,6 +71,7 @@ def _item(clip: Clip) -> dict[str, object]:
         "start": clip.start,
         "frame_stride": clip.frame_stride,
         "notes": list(clip.notes),
+        **({"told": dict(clip.told)} if clip.told else {}),
     }
 
 

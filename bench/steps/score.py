@@ -15,7 +15,7 @@ from bench.metrics.uncertainty import over_videos
 from bench.protocol import Scoring
 from bench.work import Work
 
-VERSION = 2
+VERSION = 3
 
 
 def run(work: Work) -> None:

@@ -151,7 +151,7 @@ WRONG = {
     "weights": ([*RUN, "--weights", "vae=nowhere"], "--weights vae=nowhere: there is no such file"),
     "classifier": ([*RUN, "--weights", "classifier=w/vae.safetensors"], "measuring networks belong to the protocol"),
     "perceptual": ([*RUN, "--weights", "perceptual=w/vae.safetensors"], "measuring networks belong to the protocol"),
-    "engine": ([*RUN, "--engine", "slurm"], "--engine is 'slurm'. Known: local."),
+    "engine": ([*RUN, "--engine", "slurm"], "--engine is 'slurm'. Known: local, ray."),
     "option": ([*RUN, "--smaples", "3"], "--smaples"),
     "command": (["rnu"], "rnu"),
     "list": (["list", "question"], "Did you mean 'questions'?"),
@@ -279,8 +279,8 @@ def test_the_program_is_offline() -> None:
 
 
 COMMANDS = (
-    "run", "plan", "list", "report", "verify", "check", "convert", "pretrain", "animate", "store", "fullsize", "score",
-    "rescore", "compare", "conditions", "export", "study",
+    "run", "plan", "list", "report", "verify", "check", "convert", "pretrain", "animate", "story", "store", "fullsize",
+    "score", "rescore", "compare", "conditions", "export", "study", "captions", "speed", "shards",
 )  # fmt: skip
 
 

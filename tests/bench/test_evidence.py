@@ -21,9 +21,9 @@ class Folder:
         }
         self.plan = SimpleNamespace(
             questions=[SimpleNamespace(name="q", variants=variants)],
-            evaluation=evaluation,
             variants=built,
-            profile=SimpleNamespace(seeds=(0, 1)),
+            sets=lambda question: {"q": evaluation}[question],
+            seeds=lambda question: {"q": (0, 1)}[question],
         )
         self.left = left
 

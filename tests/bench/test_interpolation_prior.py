@@ -1,4 +1,4 @@
-"""The interpolation model that ships: a clip of the tiny world ends as it was asked to, without any training."""
+"""The models that ship: a clip of the tiny world begins and ends as it was asked to, without any training."""
 
 from pathlib import Path
 
@@ -53,3 +53,23 @@ def test_the_clip_moves_from_one_picture_to_the_other(clips) -> None:
         near = np.mean([psnr(made[end], real[end]) for real, made in clips])
         far = np.mean([psnr(made[other], real[end]) for real, made in clips])
         assert near > far + 1
+
+
+def test_a_clip_that_is_shown_one_picture_begins_there(tmp_path) -> None:
+    """The animation model: its first frame is the picture, more than it is another's."""
+    rng, begun, given = np.random.default_rng(6), [], []
+    for number in range(2):
+        scene = sample_scene(rng)
+        first = render(scene, 1)[0, :, 4:36]
+        Image.fromarray(first).save(tmp_path / f"{number}.png")
+        asked = Request(
+            image=tmp_path / f"{number}.png", prompt=captions(scene, rng, 1)[0], out=tmp_path / f"out-{number}",
+            seed=number, device="cpu", store=tmp_path / "store",
+        )  # fmt: skip
+        animate(asked)
+        begun.append(picture(tmp_path / f"out-{number}" / "000.png"))
+        given.append(first)
+    assert not (tmp_path / "store").exists(), "nothing is trained"
+    own = [psnr(made, wanted) for made, wanted in zip(begun, given, strict=True)]
+    assert min(own) > 16
+    assert np.mean(own) > np.mean([psnr(begun[0], given[1]), psnr(begun[1], given[0])]) + 4

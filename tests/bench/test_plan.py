@@ -23,6 +23,7 @@ from bench.sources import assignments, find_sources
 from bench.spec import Question, Variant, load_question
 from bench.store import Store
 from bench.variants import ALLOWED, KEYS, Settings
+from models.config import TEXT_STREAM_ALONE
 from tests.bench.conftest import SPEC
 
 
@@ -193,7 +194,9 @@ def test_a_thousand_variants_are_planned_in_seconds(profile: Profile, toy: Path)
         overrides["model.prediction"] = "v"
         settings = Settings(**{KEYS[k]: v for k, v in overrides.items()})
         if settings.context == "none":
-            settings = replace(settings, image_scale="learned", schedule="three_stage", condition_frame="random")
+            settings = replace(settings, schedule="three_stage", condition_frame="random")
+        if settings.context in TEXT_STREAM_ALONE:
+            settings = replace(settings, image_scale="learned")
         combined.append(Variant(f"v{number}", f"v{number}", (), settings))
     big = replace(question(toy), variants=tuple(combined), expect=())
     started = time.process_time()

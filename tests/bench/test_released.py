@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 
-from bench.animate import needed
+from bench.animate_models import needed
 from bench.cli import main
 from bench.errors import UsageError
 from bench.fingerprint import sha256_file

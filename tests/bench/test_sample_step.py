@@ -1,6 +1,8 @@
 """Sampling and the baselines: a clip depends on its seed, data set and id, never on its neighbours or the batch."""
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from bench.encoded import padded_batches
+from bench.encoded import load_encoded, padded_batches
 from bench.seeding import generator
 from bench.steps import baseline, sample
 from bench.steps.encode import ClipEncoder
@@ -129,13 +131,16 @@ def test_an_interrupted_step_goes_on_where_it_stopped(world: Path, tmp_path: Pat
 @pytest.mark.parametrize("left", [0, 30, -1])
 def test_a_batch_that_was_cut_short_is_made_again(tmp_path: Path, left: int) -> None:
     frames = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    path = tmp_path / "000000.safetensors"
-    assert np.array_equal(sample._kept(path, lambda: frames), frames)
+    part = sample.Part(tmp_path, 0, 3)
+    path = tmp_path / part.name
+    assert part.kept() is None
+    part.keep(frames)
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
-    assert np.array_equal(sample._kept(path, lambda: frames), frames)
+    assert part.kept() is None
+    part.keep(frames)
     assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]
-    assert np.array_equal(sample._kept(path, lambda: frames + 1), frames)  # whole again: read, not made
+    assert np.array_equal(part.kept(), frames)  # whole again: read, not made
 
 
 def test_batches_have_one_size_and_the_padding_counts_for_nothing() -> None:
@@ -169,3 +174,77 @@ def test_real_against_real_needs_a_second_half(world: Path, tmp_path: Path) -> N
     baseline.run(Work({"baseline": "real", "count": 5}, {"clips": world / "clips"}, tmp_path, tmp_path))
     assert "needs 7 videos" in json.loads((tmp_path / "notes.json").read_text())[0]
     assert len(load_file(tmp_path / "frames.safetensors")["frames"]) == 0
+
+
+@pytest.fixture(scope="module")
+def seeing(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same artifacts with a model whose layers all count: at the start of training most add nothing yet."""
+    folder = tmp_path_factory.mktemp("seeing") / "artifacts"
+    shutil.copytree(world, folder)
+    torch.manual_seed(0)
+    model = DynamiCrafter(tiny())
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    save_module(model, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(seeing: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return sampled(seeing, tmp_path_factory.mktemp("plain") / "out")
+
+
+def test_without_a_prompt_every_prompt_is_the_empty_one(seeing: Path, plain: np.ndarray, tmp_path: Path) -> None:
+    without = sampled(seeing, tmp_path / "a", prompt="none")
+    assert not np.array_equal(plain, without)
+    data = load_encoded(seeing / "encoded")
+    emptied = sample.without_prompts(data)
+    assert torch.equal(emptied.text, data.null_text.half().expand(6, -1, -1)) and torch.equal(emptied.mean, data.mean)
+    other = tmp_path / "other"
+    shutil.copytree(seeing, other)
+    emptied.save(other / "encoded")
+    assert np.array_equal(without, sampled(other, tmp_path / "b"))
+
+
+def test_lambda_is_turned_before_sampling(seeing: Path, plain: np.ndarray, tmp_path: Path) -> None:
+    turned = sampled(seeing, tmp_path / "a", lambda_factors={"middle": 0.0})
+    assert not np.array_equal(plain, turned)
+    assert not np.array_equal(turned, sampled(seeing, tmp_path / "b", lambda_factors={"ends": 0.0}))
+    assert np.array_equal(plain, sampled(seeing, tmp_path / "c", lambda_factors={"ends": 1.0}))
+
+
+def test_files_are_written_while_the_next_clips_are_made(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving one part waits until the next one is being made: it would never end if sampling waited for it."""
+    keep, made = sample.Part.keep, sample.sample_batch
+    begun, saved = threading.Event(), []
+    starts: list[int] = []
+
+    def slow(self: sample.Part, frames: np.ndarray) -> None:
+        assert self.start or begun.wait(60), "the next part was not begun while this one was saved"
+        keep(self, frames)
+        saved.append(self.start)
+
+    def noted(*args: object) -> np.ndarray:
+        starts.append(len(starts))
+        if len(starts) > 1:
+            begun.set()
+        return made(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sample.Part, "keep", slow)
+    monkeypatch.setattr(sample, "sample_batch", noted)
+    frames = sampled(world, tmp_path / "out", batch=2)
+    assert saved == [0, 2, 4] and len(frames) == 6
+
+
+def test_what_goes_wrong_in_the_writer_stops_the_step(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: sample.Part, frames: np.ndarray) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sample.Part, "keep", full)
+    with pytest.raises(OSError, match="No space left"):
+        sampled(world, tmp_path / "out", batch=6)

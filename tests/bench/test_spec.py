@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.metrics.directions import MEASURES
 from bench.profile import ROOT, model_preset
 from bench.spec import load_question, load_questions
-from bench.variants import Settings
+from bench.variants import SWITCHES, Settings
 from models.config import DiffusionConfig, ModelConfig
 
 GOOD = """\
@@ -56,15 +57,14 @@ MISTAKES = {
               "5: variants.no_lambda.model.image_scale is 'fixd'. Known: learned, fixed. "
               "Did you mean 'fixed'?"),
     "setting": ("model.image_scale", "model.image_scal",
-                "5: variants.no_lambda: unknown key 'model.image_scal'. Known: label, model.context, "
-                "model.visual_detail_guidance, model.image_scale, model.prediction, model.zero_terminal_snr, "
-                "train.condition_frame, train.trainable, train.schedule, weights. Did you mean 'model.image_scale'?"),
+                "5: variants.no_lambda: unknown key 'model.image_scal'. Known: label, "
+                f"{', '.join(SWITCHES)}. Did you mean 'model.image_scale'?"),
     "weights": ("model.image_scale: fixed", "weights: dynamicrafters",
                 "5: variants.no_lambda.weights is 'dynamicrafters'. Known: dynamicrafter. "
                 "Did you mean 'dynamicrafter'?"),
     "key": ("source:", "sourc:", "1: source is missing"),
     "metric": ("metric: fvd", "metric: fdv",
-               "7: expect[0].metric is 'fdv'. Known: fvd, kvd, pic. Did you mean 'fvd'?"),
+               f"7: expect[0].metric is 'fdv'. Known: {', '.join(MEASURES)}. Did you mean 'fvd'?"),
     "variant": ("[full, no_lambda]", "[full, no_lamda]",
                 "7: expect[0].better[1]: unknown variant 'no_lamda'. Known: full, no_lambda. "
                 "Did you mean 'no_lambda'?"),

@@ -5,7 +5,10 @@ import pytest
 from bench.variants import (
     ALLOWED,
     KEYS,
+    SWITCHES,
     Budget,
+    Named,
+    Range,
     Settings,
     Stage,
     chain,
@@ -131,12 +134,19 @@ def test_detail_guidance_that_is_not_set_is_that_of_the_profiles_model() -> None
 
 
 def test_every_key_of_a_spec_is_a_setting_with_its_default_allowed() -> None:
-    assert KEYS.keys() == ALLOWED.keys()
+    ranges = {key: switch.allowed for key, switch in SWITCHES.items() if isinstance(switch.allowed, Range)}
+    names = {key for key, switch in SWITCHES.items() if isinstance(switch.allowed, Named)}
+    assert KEYS.keys() == ALLOWED.keys() | ranges.keys() | names
     assert set(KEYS.values()) == set(Settings.__dataclass_fields__)
     for key, name in KEYS.items():
         default = getattr(Settings(), name)
-        assert default is None or default in ALLOWED[key]
-        for value in ALLOWED[key]:
+        if key in names:
+            assert default is None and getattr(settings_from({key: "sora"}), name) == "sora"
+            continue
+        limits = ranges.get(key)
+        values = (limits.low, limits.high) if limits else ALLOWED[key]
+        assert default is None or (limits.low <= default <= limits.high if limits else default in values)
+        for value in values:
             assert getattr(settings_from({key: value}), name) == value
 
 

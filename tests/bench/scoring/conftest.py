@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.engine import LocalEngine, Outcome
+from bench.engine import Outcome
+from bench.local_engine import LocalEngine
 from bench.scoring import recheck, rescore, score
 from bench.scoring import setting as settings
 from bench.work import _silent
@@ -33,7 +34,7 @@ class InProcess(LocalEngine):
     def _one(self, step, outcome):
         self.store.part("locks")
         try:
-            outcome.costs[step.fingerprint] = perform(self._task(step), self.store, "cpu", 1, _silent)
+            outcome.costs[step.fingerprint] = perform(self.task(step), self.store, "cpu", 1, _silent)
         except Exception as error:
             outcome.failed[step.fingerprint] = f"{type(error).__name__}: {error}"
 
