@@ -1,7 +1,7 @@
 """What is a table made of? Columns, cells, rows, groups: plain data that templates and figures read.
 
-A table holds one world and one protocol; a column holds one dataset, metric and feature network. Published
-numbers get columns of their own.
+A table holds one world, one protocol and one number of videos; a column holds one dataset, metric and feature network.
+Published numbers get columns of their own.
 """
 
 from __future__ import annotations
@@ -55,13 +55,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant or baseline: a cell per column (None: not measured), then the paper's numbers as printed."""
+    """A variant or baseline: a cell per column (None: not measured), then the paper's numbers as printed.
+
+    `absent`: why it has no numbers at all, '' where it has some.
+    """
 
     variant: str
     label: str
     role: str
     cells: tuple[Cell | None, ...]
     published: tuple[str | None, ...] = ()
+    absent: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,20 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """The numbers behind a picture, in words, as both pages print them."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows of one world and protocol. `notes` are numbered from 1; `general` hold for the whole table."""
+    """Rows of one world, protocol and number of videos.
+
+    `notes` are numbered from 1; `general` hold for the whole table.
+    """
 
     title: str
     world: str
@@ -85,6 +101,8 @@ class Table:
     groups: tuple[Group, ...]
     notes: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
+    counted: str = ""  # "192 videos per variant and dataset, 3 training seeds"
+    cap: int | None = None  # videos of each dataset, where its questions were given fewer than the run's others
 
     @property
     def rows(self) -> list[Row]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from reports import cost, glossary, repeat, story, words
 from reports.against import against_figure
-from reports.cells import Table
+from reports.applications import Applications, applications
+from reports.cells import Sheet, Table
 from reports.charts import Figure
-from reports.curves import curve_figures, lambda_figure, layer_names
+from reports.curves import curve_figures, lambda_figure, lambda_sheet
 from reports.dialects import dialect_figure
 from reports.export import table_csv
 from reports.figures import glance, variant_labels
 from reports.forest import forest_figure
 from reports.health import Health, health
 from reports.load import Run
+from reports.sampled import Sampled, sampled
 from reports.samples import Grid, grids
 from reports.tables import ablation_tables, comparison_table, extra_tables
 from reports.userstudy import UserStudy, study_figure, user_study
@@ -47,7 +49,9 @@ class Chapter:
     health: Health
     grids: list[Grid]
     figures: dict[str, list[Figure]]
-    layers: list[str]
+    sampled: list[Sampled]
+    applications: list[Applications]
+    layers: Sheet | None  # λ of each, as learned
     costs: list[tuple[str, ...]]
     spent: str
     repeat: dict[str, object]
@@ -56,7 +60,8 @@ class Chapter:
     @property
     def every_figure(self) -> list[Figure]:
         """All figures, in the order of the page."""
-        return [figure for figures in self.figures.values() for figure in figures]
+        found = [figure for figures in self.figures.values() for figure in figures]
+        return [*found, *(one.figure for one in self.sampled)]
 
 
 def chapter(run: Run, key: str) -> Chapter:
@@ -64,7 +69,8 @@ def chapter(run: Run, key: str) -> Chapter:
     labels = variant_labels(run) | {r.variant: r.label for r in run.records if r.role == "baseline"}
     every, extras = ablation_tables(run), extra_tables(run)
     tables = [table for table in every if table.protocol == run.protocol]
-    n, seeds = story.counts(run)
+    n, seeds = story.counts(run.records)
+    shown = grids(run, labels)
     return Chapter(
         run=run,
         key=key,
@@ -79,15 +85,17 @@ def chapter(run: Run, key: str) -> Chapter:
         tables=tables,
         others=[table for table in every if table.protocol != run.protocol],
         extras=extras,
-        comparison=comparison_table(tables[0]) if tables else None,
+        comparison=comparison_table(run, tables[0]) if tables else None,
         study=user_study(run),
         claims=claims_by_question(run),
         again=again(run),
         untested=[claim.sentence for claim in untested(run)],
         health=health(run),
-        grids=grids(run, labels),
+        grids=shown,
         figures=_figures(run, tables, extras, key),
-        layers=layer_names(run),
+        sampled=sampled(run),
+        applications=applications(run, shown),
+        layers=lambda_sheet(run),
         costs=cost.cost_rows(run),
         spent=spent(run),
         repeat=_repeat(run),
@@ -97,7 +105,7 @@ def chapter(run: Run, key: str) -> Chapter:
 
 def _figures(run: Run, tables: Sequence[Table], extras: Sequence[Table], key: str) -> dict[str, list[Figure]]:
     found: dict[str, list[Figure | None]] = {
-        "glance": [glance(run, table, f"{key}-glance{place or ''}") for place, table in enumerate(tables)],
+        "glance": [glance(run, table, f"{key}-glance{place or ''}") for place, table in enumerate(_whole(tables))],
         "extras": [glance(run, table, f"{key}-extra", "The other metrics at a glance") for table in extras[:1]],
         "study": [study_figure(run)],
         "claims": [forest_figure(run)],
@@ -107,6 +115,11 @@ def _figures(run: Run, tables: Sequence[Table], extras: Sequence[Table], key: st
         "costs": [cost.cost_figure(run)],
     }
     return {name: [figure for figure in figures if figure is not None] for name, figures in found.items()}
+
+
+def _whole(tables: Sequence[Table]) -> Sequence[Table]:
+    """The tables of the questions with all videos; those with fewer have pictures of their own."""
+    return [table for table in tables if table.cap is None] or tables
 
 
 def _repeat(run: Run) -> dict[str, object]:

@@ -17,10 +17,11 @@ SERIES = 7  # colours of templates/plot.css; then dashes tell lines apart, hollo
 
 @dataclass(frozen=True)
 class Mark:
-    """A thing to draw: a dot (x, y, r), a segment or reference rule (x, y to x2, y2), a text at x, y, or the
-    points of a line or an arrow head; `words` are the text, or the tooltip."""
+    """A thing to draw: a dot (x, y, r), a segment or reference rule (x, y to x2, y2), a text at x, y, a cell at x, y
+    (x2 wide, y2 high, r: share of its colour), or the points of a line or an arrow head; `words` are the text, or the
+    tooltip."""
 
-    kind: str  # dot, segment, rule, text, line, arrow
+    kind: str  # dot, segment, rule, text, line, arrow, cell
     css: str
     x: float = 0.0
     y: float = 0.0

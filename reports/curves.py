@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reports import words
+from reports.cells import Sheet
 from reports.charts import Figure, Mark, Panel, Scale, polyline, running_mean, span, thin
 from reports.figures import WIDTH, colours, variant_labels
 from reports.load import Json, Run, mapping, number, text
@@ -70,12 +71,13 @@ def _curve_figure(run: Run, trained: Sequence[Curve], key: str, title: str, unit
     head = ("variants", "stage", "seed", "step", key)
     if not panels:
         return None
-    return Figure(key, title, caption, panels, csv_text(head, rows), legend=_legend(run))
+    return Figure(key, title, caption, panels, csv_text(head, rows), legend=_legend(run, trained))
 
 
-def _legend(run: Run) -> tuple[tuple[str, str], ...]:
-    labels = variant_labels(run)
-    return tuple((css, labels[name]) for name, css in colours(run).items())
+def _legend(run: Run, trained: Sequence[Curve]) -> tuple[tuple[str, str], ...]:
+    """The variants that were trained: others are sampled from their models."""
+    labels, names = variant_labels(run), {name for curve in trained for name in curve.variants}
+    return tuple((css, labels[name]) for name, css in colours(run).items() if name in names)
 
 
 def _curve_panel(run: Run, trained: Sequence[Curve], stage: str, key: str, unit: str) -> Panel:
@@ -142,7 +144,7 @@ def lambda_figure(run: Run) -> Figure | None:
     )
     shown = {
         palette: label
-        for palette, label in _legend(run)
+        for palette, label in _legend(run, curves(run))
         if any(colours(run).get(name) == palette for name, _ in scales)
     }
     return Figure(
@@ -227,6 +229,23 @@ def _lambda_panel(run: Run, scales: dict[tuple[str, int], dict[str, float]], lay
 def _mean(values: Iterable[float]) -> float:
     known = list(values)
     return sum(known) / len(known) if known else 1.0
+
+
+def lambda_sheet(run: Run) -> Sheet | None:
+    """λ of each layer by variant, the mean over seeds and their range; None without a learned one."""
+    scales, labels = _final_scales(run), variant_labels(run)
+    names, layers = list(dict.fromkeys(name for name, _ in scales)), layer_names(run)
+    rows = []
+    for place, layer in enumerate(layers):
+        told = []
+        for name in names:
+            mine = [by_layer for (variant, _), by_layer in scales.items() if variant == name]
+            seeds = [by_layer[layer] for by_layer in mine if layer in by_layer]
+            ends = words.bracket(min(seeds), max(seeds), 3) if len(seeds) > 1 else ""
+            told.append(f"{words.decimal(_mean(seeds), 3)} {ends}".strip() if seeds else words.DASH)
+        rows.append((str(place + 1), layer, *told))
+    head = ("Layer", "Name", *(labels.get(name, name) for name in names))
+    return Sheet("λ per layer, in numbers: mean over seeds, and the seeds’ range", head, tuple(rows)) if rows else None
 
 
 def layer_names(run: Run) -> list[str]:

@@ -20,6 +20,8 @@ HEAD = (
     "metric",
     "dataset",
     "better",
+    "larger",
+    "source",
     "effect",
     "low",
     "high",
@@ -68,7 +70,7 @@ def _reach(claims: Sequence[Claim]) -> tuple[float, float]:
 
 def _effect_marks(claim: Claim, y: float, scale: Scale, said: str) -> list[Mark]:
     """Interval, effect and seeds of a claim; an arrow at the edge when the effect is beyond the axis."""
-    css = f"v-{claim.verdict}"
+    css = f"v-{claim.verdict.replace(' ', '-')}"
     if claim.effect is None:
         return []
     if not scale.low <= claim.effect <= scale.high:
@@ -103,6 +105,7 @@ def forest_figure(run: Run) -> Figure | None:
 def _row(claim: Claim) -> tuple[object, ...]:
     joined = {
         "better": " > ".join(claim.better),
+        "larger": " > ".join(claim.larger),
         "per_seed": " ".join(map(repr, claim.per_seed)),
         "notes": " ".join(claim.notes),
     }

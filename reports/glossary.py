@@ -25,17 +25,52 @@ SWITCHES = {  # (key of a spec, value) -> what the variant has instead
     ("model.context", "none"): "no context stream: the picture comes in through visual detail guidance alone",
     ("model.context", "global_token"): "one global image token as context, instead of all image tokens",
     ("model.context", "full"): "all image tokens as context",
+    ("model.context", "beside_text"): "one global image embedding beside the text tokens, as in VideoComposer, and no "
+    "stream of the image's own",
+    ("model.context", "hierarchical"): "a global image embedding and the tokens of a detail encoder beside the text "
+    "tokens, as in I2VGen-XL, and no stream of the image's own",
     ("model.visual_detail_guidance", "none"): "no visual detail guidance: the picture comes in as context alone",
     ("model.visual_detail_guidance", "first_and_last"): "visual detail guidance for the first and the last frame",
+    ("model.visual_detail_guidance", "stc_encoder"): "the condition latent beside every frame through VideoComposer's "
+    "spatio-temporal condition encoder",
+    ("model.visual_detail_guidance", "first_frame"): "the condition latent at the first frame, places in the clip at "
+    "the others, through I2VGen-XL's encoder",
     ("model.visual_detail_guidance", "repeat"): "visual detail guidance for every frame",
     ("model.image_scale", "fixed"): "λ = 1 in every layer, not learned",
     ("model.image_scale", "learned"): "λ learned in every layer",
     ("train.schedule", "one_stage"): "the context projector is trained on the video model from the start",
     ("train.schedule", "no_adaptation"): "stage ii, the adaptation to the video model, is left out",
     ("train.trainable", "entire"): "the last stage trains the entire U-Net, not its spatial layers alone",
+    ("train.captions", "full"): "trained with the captions as they are",
+    ("train.captions", "undescribed"): "stages ii and iii are trained with captions of which, in the tiny world, "
+    "half lost their words of motion",
+    ("train.captions", "motion"): "stages ii and iii are trained with the words of motion alone, empty where the "
+    "caption tells of none",
+    ("train.captions", "motion_filtered"): "stages ii and iii are trained with the words of motion alone, on the clips "
+    "whose caption tells of motion",
     ("train.condition_frame", "first"): "trained with the first frame of each clip as the only condition",
     ("train.condition_frame", "random"): "trained with a random frame of each clip as the condition",
+    ("sampling.guidance", "none"): "sampled without guidance",
+    ("sampling.guidance", "single"): "text and picture guided together, by one scale",
+    ("sampling.guidance", "two_scale"): "text and picture guided apart, by a scale each",
+    ("sampling.prompt", "none"): "sampled without a prompt",
+    ("sampling.prompt", "caption"): "sampled with the prompt",
+    ("system.size", "asked"): "made at the size of the real clips",
+    ("system.size", "own"): "made at the system’s own size, the picture fitted into it",
+    ("system.time", "as_made"): "frames taken as they come",
+    ("system.time", "resampled"): "made at the system’s own pace, frames taken at the moments of the real clip",
+    ("task", "animate"): "shown the first frame alone",
+    ("task", "interpolate"): "shown the first and the last frame of the real clip",
+    ("task", "loop"): "shown the first frame as the last one too: the clip ends as it begins",
     ("weights", "dynamicrafter"): "the released model out of its checkpoint file; nothing of it is trained here",
+}
+SAMPLED = {  # key of a spec -> what its number (or name) does
+    "system": "another system, {}: its own pipeline or its videos; nothing of it is trained here",
+    "system.steps": "{} denoising steps",
+    "sampling.text_scale": "text guided by {}",
+    "sampling.image_scale": "picture guided by {}",
+    "sampling.lambda_ends": "λ times {} in the two-end layers, after training",
+    "sampling.lambda_middle": "λ times {} in the intermediate layers, after training",
 }
 BASELINES = {
     "real": "other real clips, as near to the real ones as anything can be",
@@ -56,11 +91,21 @@ METRICS = {
     "consistency": "Mean cosine of the embeddings of neighbouring frames. A frozen video reaches 1, so it means "
     "something only beside motion.",
     "alignment": "100 times the mean cosine of frame and prompt embeddings: whether the video shows what was asked.",
+    "motion_as_asked": "Share of videos in which the tiny world’s classifier sees the motion that the prompt asks for; "
+    "read it beside the static repeat, whose start gives some directions away. Tiny world only: nobody knows the true "
+    "motion of real videos. Higher is better.",
+    "end_conformity": "One minus the perceptual distance of a clip’s last frame to the picture that it should end at, "
+    "the last frame of the real clip. Higher is better; a model that sees only the first frame is the baseline.",
+    "loop_closure": "Perceptual distance of a clip’s last frame to its first. A loop closes without a seam when this "
+    "is no larger than its step distance. Lower is better; a clip that stands still closes too.",
+    "step_distance": "Perceptual distance of neighbouring frames, mean over a clip: what a viewer sees from frame to "
+    "frame anyway. Neither direction is better.",
 }
 VERDICTS = (
     "A verdict rests on p, corrected (Holm) for all sentences of its question: with p at most 0.05 the sentence "
     "holds or fails, by the side that the effect is on; otherwise, and always with fewer than three training seeds, "
-    "it is undecided. Undecided is no support for “no difference”."
+    "it is undecided. Undecided is no support for “no difference”. Not tested: a variant that the sentence names gave "
+    "no numbers in this run."
 )
 
 
@@ -102,7 +147,10 @@ def _said(run: Run, question: str, variant: str, role: str) -> tuple[str, str]:
 
 def differs(overrides: Mapping[str, object]) -> str:
     """What a variant has instead of the full model's part; keys without words stand as they are."""
-    parts = [SWITCHES.get((key, _plain(value)), f"{key} is {_plain(value)}") for key, value in overrides.items()]
+    parts = [
+        SWITCHES.get((key, _plain(value)), SAMPLED.get(key, f"{key} is {{}}").format(_plain(value)))
+        for key, value in overrides.items()
+    ]
     return "; ".join(parts) or FULL_MODEL
 
 

@@ -26,36 +26,46 @@ OPTIONAL = {  # file -> what the reader misses without it
     "samples/index.json": "no sample videos",
 }
 STUDY_SCHEMA = 1  # of study.json
-VERDICTS = ("holds", "fails", "undecided")
+VERDICTS = ("holds", "fails", "undecided", "not tested")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper, judged on one dataset; `effect` > 0 speaks for the sentence, in `unit`."""
+    """A sentence, judged on one dataset; `effect` > 0 speaks for the sentence, in `unit`.
+
+    It orders variants, by one of `better` (best first) and `larger` (largest value first).
+    """
 
     question: str
     claim: str
     metric: str
     dataset: str
-    better: tuple[str, ...]  # variants, best first
+    better: tuple[str, ...] = ()
+    larger: tuple[str, ...] = ()
+    source: str = "paper"  # or "ours"
     effect: float | None
     low: float | None
     high: float | None
     level: float | None
     p: float | None
     p_holm: float | None
-    verdict: str  # holds | fails | undecided
+    verdict: str  # holds | fails | undecided | not tested
     n: int  # videos
     seeds: int  # training seeds
     unit: str
     per_seed: tuple[float, ...]  # the effect in each seed
-    weakest: int = 0  # which neighbours of `better` the effect is of, when there are more than two
+    weakest: int = 0  # which neighbours of the order the effect is of, when there are more than two
     notes: tuple[str, ...] = ()
     # Not in every run: the smallest true effect that these videos and seeds would have shown, in `unit`, after the
     # correction over the question's claims and without it; the protocol judged under, '' for the run's own.
     detectable: float | None = None
     detectable_alone: float | None = None
     protocol: str = ""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The variants as the sentence orders them."""
+        return self.better or self.larger
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,12 @@ class Run:
     def own_claims(self) -> list[Claim]:
         """The claims as judged under the run's own protocol; other protocols may have judged them again."""
         return [claim for claim in self.claims if claim.protocol in ("", self.protocol)]
+
+    def cap(self, question: str) -> int | None:
+        """How many videos of each dataset a question was given where the run gave others more; None: all."""
+        most = number(mapping(self.spec.get("profile")).get("samples"))
+        own = number(mapping(mapping(self.spec.get("questions")).get(question)).get("samples"))
+        return int(own) if own is not None and (most is None or own < most) else None
 
     @property
     def trained(self) -> bool:
@@ -132,6 +148,8 @@ def read_claim(row: Mapping[str, object], where: str) -> Claim:
     """Every key of `Claim` must be there (others are left alone); `seeds` may come as a list of seeds."""
     known = tuple(f.name for f in fields(Claim) if f.default is MISSING)
     check_keys({key: value for key, value in row.items() if key in known}, known, where)
+    if bool(row.get("better")) == bool(row.get("larger")):
+        raise ValueError(f"{where}: one of better and larger is wanted, each a list of variants")
     if row["verdict"] not in VERDICTS:
         raise ValueError(f"{where}: verdict is {row['verdict']!r}; allowed: {', '.join(VERDICTS)}")
     seeds = row["seeds"]
@@ -140,7 +158,9 @@ def read_claim(row: Mapping[str, object], where: str) -> Claim:
         claim=text(row["claim"]),
         metric=text(row["metric"]),
         dataset=text(row["dataset"]),
-        better=tuple(text(name) for name in items(row["better"])),
+        better=tuple(text(name) for name in items(row.get("better"))),
+        larger=tuple(text(name) for name in items(row.get("larger"))),
+        source=text(row.get("source")) or "paper",
         effect=number(row["effect"]),
         low=number(row["low"]),
         high=number(row["high"]),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from reports import words
 from reports.cells import FULL, Cell, Table
 from reports.load import Claim, Run, mapping, text
+from reports.record import Record
 from reports.verdicts import effect, order
 
 BESIDE = {
@@ -24,10 +25,10 @@ def world_words(run: Run) -> str:
     return words.listed([words.WORLDS[world] for world in run.worlds]) or "no world: it holds no record"
 
 
-def counts(run: Run) -> tuple[str, str]:
+def counts(records: Sequence[Record]) -> tuple[str, str]:
     """(samples, training seeds) in words."""
-    n = words.spread(record.n for record in run.records if record.role == "variant")
-    seeds = {record.seed for record in run.records if record.role == "variant" and record.seed is not None}
+    n = words.spread(record.n for record in records if record.role == "variant")
+    seeds = {record.seed for record in records if record.role == "variant" and record.seed is not None}
     return f"{n} videos per variant and dataset", words.count(len(seeds), "training seed") if seeds else words.NO_SEED
 
 
@@ -47,7 +48,7 @@ def outcome(run: Run, tables: Sequence[Table]) -> list[str]:
 
 
 def _verdicts(run: Run) -> str:
-    n, seeds = counts(run)
+    n, seeds = counts(run.records)
     claims = run.own_claims
     if not claims:
         return f"No claim of the paper was judged in this run ({n}, {seeds})."
@@ -55,10 +56,13 @@ def _verdicts(run: Run) -> str:
     tally = {verdict: sum(c.verdict == verdict for c in claims) for verdict in words.VERDICTS}
     where = words.listed([words.dataset_name(d) for d in dict.fromkeys(c.dataset for c in claims)])
     where = f"its stand-ins for {where}" if run.worlds == ("tiny",) else where
+    ours = len({(c.question, c.claim, c.metric) for c in claims if c.source == "ours"})
+    whose = "of the paper" if not ours else f"({len(sentences) - ours} of the paper, {ours} of ours)"
+    rest = f" {tally['not tested']} are not tested." if tally["not tested"] else ""
     return (
-        f"In {world_words(run)}, {words.count(len(sentences), 'claim')} of the paper came to "
+        f"In {world_words(run)}, {words.count(len(sentences), 'claim')} {whose} came to "
         f"{words.count(len(claims), 'verdict')} on {where}: {tally['holds']} hold, {tally['fails']} "
-        f"fail and {tally['undecided']} stay undecided, with {n} and {seeds}."
+        f"fail and {tally['undecided']} stay undecided, with {n} and {seeds}.{rest}"
     )
 
 
@@ -68,7 +72,7 @@ def _clearest(run: Run) -> str:
         found = [c for c in run.own_claims if c.verdict == verdict]
         if found:
             best = max(found, key=_clarity)
-            said = f"“{best.claim}”, that is {order(run, best.better)} in {words.metric_name(best.metric)}"
+            said = f"“{best.claim}”, that is {order(run, best)} in {words.metric_name(best.metric)}"
             parts.append(f"{opening}: {said}, on {words.dataset_name(best.dataset)}, {effect(best)}")
     if not parts:
         return "No claim is decided either way." if run.own_claims else "Without verdicts, read the intervals below."

@@ -1,8 +1,9 @@
 """Which numbers stand beside each other? Records -> tables in the paper's layout.
 
-A table holds one world and one protocol; a column holds one dataset, metric and feature network. Published
-numbers get columns of their own. The run's own protocol leads; what other protocols make of the same videos, and
-metrics that the paper does not have, are tables of their own.
+A table holds one world, one protocol and one number of videos (FVD falls with it: a question that was given fewer is in
+a table with those of as many); a column holds one dataset, metric and feature network. Published numbers get columns of
+their own, in the table of the questions with the most videos. The run's own protocol leads; what other protocols make
+of the same videos, and metrics that the paper does not have, are tables of their own.
 Source: row labels and columns of arXiv:2310.12190's tables.
 """
 
@@ -17,77 +18,122 @@ from reports.cells import FULL, Cell, Column, Group, Row, Table
 from reports.charts import bulk
 from reports.load import Run, mapping, text
 from reports.marks import with_marks, with_notes
-from reports.paper import Paper, paper
+from reports.paper import Paper, PublishedRow, paper
 from reports.record import Record
+from reports.story import counts
+from reports.systems import System, systems_asked
 
 METRICS = ("fvd", "kvd", "pic")  # the paper's, in its order
 EXTRA = ("motion", "consistency", "alignment")  # beside them, in this order; others follow
 DATASETS = ("ucf101", "msrvtt")
 
 Key = tuple[str, str, str, str, str]  # question, variant, dataset, metric, features
-Scoring = tuple[str, str]  # world, protocol
+Scoring = tuple[str, str, int | None]  # world, protocol, videos that a question was given; None: as many as the run
 
 
 def ablation_tables(run: Run) -> list[Table]:
-    """The paper's metrics: a table of each (world, protocol) in the run, the run's own protocol first."""
-    return [_ablation(run, *key, records) for key, records in scorings(run, METRICS).items()]
+    """The paper's metrics: a table of each (world, protocol, number of videos), the run's own protocol first."""
+    return [_ablation(run, key, records) for key, records in scorings(run, METRICS).items()]
 
 
 def extra_tables(run: Run) -> list[Table]:
     """All other metrics, likewise; without the paper's numbers and without marks for the best."""
     title = "Metrics that the paper does not have"
-    return [_table(run, title, *key, records, ()) for key, records in scorings(run, METRICS, others=True).items()]
+    found = scorings(run, METRICS, others=True).items()
+    return [_table(run, title, key, records, ()) for key, records in found]
 
 
 def scorings(run: Run, metrics: Sequence[str], others: bool = False) -> dict[Scoring, list[Record]]:
-    """The records of these metrics (or of all others) by world and protocol; the run's own first, then the largest."""
+    """The records of these metrics (or of all others) by world, protocol and number of videos.
+
+    The run's own protocol is first, then the largest; of one protocol the most videos.
+    """
     found: dict[Scoring, list[Record]] = {}
+    size: dict[tuple[str, str], int] = {}
     for record in run.records:
         if (record.metric in metrics) != others:
-            found.setdefault((record.world, record.protocol), []).append(record)
-    main = run.protocol
-    return dict(sorted(found.items(), key=lambda item: (item[0][1] != main, -len(item[1]))))
+            world = record.world, record.protocol
+            found.setdefault((*world, run.cap(record.question)), []).append(record)
+            size[world] = size.get(world, 0) + 1
+
+    def place(key: Scoring) -> tuple[bool, int, int, bool, int]:
+        world, cap = key[:2], key[2]
+        return key[1] != run.protocol, -size[world], list(size).index(world), cap is not None, -(cap or 0)
+
+    return {key: found[key] for key in sorted(found, key=place)}
 
 
-def comparison_table(table: Table) -> Table:
-    """The paper's comparison with other systems: its rows, and beside them those of `table` of that name."""
-    published, ours = paper().comparison, {row.label: row for row in reversed(table.rows)}
-    empty: tuple[Cell | None, ...] = tuple(None for _ in table.columns)
+def comparison_table(run: Run, table: Table) -> Table:
+    """The paper's comparison with other systems: its rows, with those of `table` of that name beside them.
+
+    Where a question of the run asks about other systems its rows lead, in its order: a row without numbers says what
+    to give, and variants of the model stand in a group of their own.
+    """
+    published = paper().comparison
     columns = tuple(sorted(published.columns(), key=lambda key: _order(*key)))
-    rows = []
-    for entry in published.rows:
-        own = ours.get(entry.label)
-        cells = tuple(replace(cell, mark="", marks=()) if cell else None for cell in own.cells) if own else empty
-        rows.append(
-            Row(own.variant if own else "", entry.label, "variant", cells, tuple(map(entry.values.get, columns)))
-        )
+    asked = systems_asked(run)
+    printed = {entry.label: entry for entry in published.rows}
+    systems = [one for one in asked if one.system or one.variant == FULL]
+    others = [one for one in asked if one not in systems]
+    named = [*systems, *(System(label) for label in printed if label not in {one.label for one in asked})]
+    groups = (
+        Group("", tuple(_compared(run, table, one, printed.get(one.label), columns) for one in named)),
+        Group(words.WAYS_TITLE, tuple(_compared(run, table, one, None, columns) for one in others)),
+    )
     made = replace(
         table,
         title=published.title,
         published=columns,
         source=published.source,
-        groups=(Group("", tuple(rows)),),
+        groups=tuple(group for group in groups if group.rows),
         notes=(),
         general=(),
     )
     return with_marks(made, ())
 
 
-def _ablation(run: Run, world: str, protocol: str, records: list[Record]) -> Table:
-    published = tuple(sorted(paper().ablation.columns(), key=lambda key: _order(*key)))
-    table = _table(run, "Ablation", world, protocol, records, published)
-    judged = [claim for claim in run.claims if (claim.protocol or run.protocol) == protocol]
+def _compared(
+    run: Run, table: Table, one: System, printed: PublishedRow | None, columns: Sequence[tuple[str, str]]
+) -> Row:
+    same = next((row for row in table.rows if row.label == one.label and row.role == "variant"), None)
+    found = _own_cells(run, table, one) or (same.cells if same else ())
+    if one.absent or not found:
+        found = tuple(None for _ in table.columns)
+    cells = tuple(replace(cell, mark="", marks=()) if cell else None for cell in found)
+    values = tuple(printed.values.get(key) if printed else None for key in columns)
+    return Row(one.variant or (same.variant if same else ""), one.label, "variant", cells, values, one.absent)
+
+
+def _own_cells(run: Run, table: Table, one: System) -> tuple[Cell | None, ...]:
+    """The variant's cells, by its question: others may have another model under the same label. () without any."""
+    key = (one.question, one.variant, "variant", table.world, table.protocol)
+    mine = [r for r in run.records if (r.question, r.variant, r.role, r.world, r.protocol) == key]
+    if not mine or run.cap(one.question) != table.cap:
+        return ()
+    cells = _cells(mine)
+    return tuple(cells.get((*key[:2], c.dataset, c.metric, c.features)) for c in table.columns)
+
+
+def _ablation(run: Run, key: Scoring, records: list[Record]) -> Table:
+    _, protocol, cap = key
+    published = () if cap else tuple(sorted(paper().ablation.columns(), key=lambda key: _order(*key)))
+    table = _table(run, "Ablation", key, records, published)
+    judged = [
+        claim
+        for claim in run.claims
+        if (claim.protocol or run.protocol) == protocol and run.cap(claim.question) == cap
+    ]
     return with_marks(table, judged)
 
 
 def _table(
     run: Run,
     title: str,
-    world: str,
-    protocol: str,
+    key: Scoring,
     records: list[Record],
     published: tuple[tuple[str, str], ...],
 ) -> Table:
+    world, protocol, cap = key
     cells = _cells(records)
     columns = _columns(records)
     labels = {(r.question, r.variant): (r.label, r.role) for r in records}
@@ -102,7 +148,8 @@ def _table(
         for key, (label, role) in labels.items()
     }
     source = paper().ablation.source
-    table = Table(title, world, protocol, tuple(columns), published, source, _groups(run, rows))
+    groups, counted = _groups(run, rows), ", ".join(counts(records))
+    table = Table(title, world, protocol, tuple(columns), published, source, groups, counted=counted, cap=cap)
     return with_notes(_with_digits(table))
 
 

@@ -13,6 +13,7 @@ from reports.charts import Panel
 from reports.forest import forest
 from reports.load import Claim, Run, mapping, text
 from reports.paper import PublishedClaim, paper
+from reports.systems import systems_asked
 
 LEAST_SEEDS = 3  # with fewer nothing is decided, whatever the interval says
 
@@ -48,15 +49,19 @@ class Sentence:
     order: str  # "DynamiCrafter better than w/o ctx"
     published: str
     judged: tuple[Judged, ...]
+    larger: bool = False  # the order is that of the values, the largest first
+    ours: bool = False  # not a sentence of the paper
 
     @property
     def says(self) -> str:
         """'FVD (lower is better): DynamiCrafter better than w/o ctx'."""
         lower = words.LOWER_IS_BETTER.get(self.metric)
         way = "" if lower is None else f" ({'lower' if lower else 'higher'} is better)"
+        way = " (larger first)" if self.larger else way
         stop = "" if self.order.endswith(".") else "."
         printed = f"{stop} In the paper, another world: {self.published}" if self.published else ""
-        return f"{words.metric_name(self.metric)}{way}: {self.order}{printed}"
+        whose = f"{'' if printed else stop} {words.OURS}" if self.ours else ""
+        return f"{words.metric_name(self.metric)}{way}: {self.order}{printed}{whose}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def claims_by_question(run: Run) -> list[QuestionClaims]:
     """Claims in the order of the run, grouped by question and sentence."""
     found: dict[str, dict[tuple[str, str, tuple[str, ...]], list[Claim]]] = {}
     for claim in run.own_claims:
-        found.setdefault(claim.question, {}).setdefault((claim.claim, claim.metric, claim.better), []).append(claim)
+        found.setdefault(claim.question, {}).setdefault((claim.claim, claim.metric, claim.order), []).append(claim)
     questions = mapping(run.spec.get("questions"))
     made = []
     for name, sentences in found.items():
@@ -88,21 +93,47 @@ def claims_by_question(run: Run) -> list[QuestionClaims]:
                 name,
                 text(about.get("question")) or name,
                 text(about.get("source")),
-                tuple(_sentence(run, *key, claims) for key, claims in sentences.items()),
+                tuple(_sentence(run, claims) for claims in sentences.values()),
             )
         )
     return made
 
 
-def _sentence(run: Run, claim: str, metric: str, better: tuple[str, ...], judged: list[Claim]) -> Sentence:
-    verdicts = tuple(_judged(run, one) for one in judged)
-    return Sentence(claim, metric, order(run, better), published_words(metric, better), verdicts)
+def _sentence(run: Run, judged: list[Claim]) -> Sentence:
+    """One sentence from its verdicts on the datasets."""
+    one, verdicts = judged[0], tuple(_judged(run, claim) for claim in judged)
+    printed = compared_words(run, one) or published_words(one.metric, one.better)
+    larger, ours = bool(one.larger), one.source == "ours"
+    return Sentence(one.claim, one.metric, order(run, one), printed, verdicts, larger, ours)
 
 
-def order(run: Run, better: Sequence[str]) -> str:
-    """'DynamiCrafter better than w/o ctx'."""
-    labels = {r.variant: r.label for r in run.records}
-    return " better than ".join(labels.get(name, name) for name in better)
+def order(run: Run, claim: Claim, step: int | None = None) -> str:
+    """'DynamiCrafter better than w/o ctx'; `step`: of the neighbours at this place alone."""
+    labels = _labels(run, claim)
+    names = claim.order if step is None else claim.order[step : step + 2]
+    return (" larger than " if claim.larger else " better than ").join(labels.get(name, name) for name in names)
+
+
+def _labels(run: Run, claim: Claim) -> dict[str, str]:
+    """Variant -> label in the claim's question, also of variants without numbers."""
+    asked = mapping(mapping(mapping(run.spec.get("questions")).get(claim.question)).get("variants"))
+    told = {name: text(mapping(about).get("label")) or name for name, about in asked.items()}
+    return told | {r.variant: r.label for r in run.records if r.question == claim.question}
+
+
+def compared_words(run: Run, claim: Claim) -> str:
+    """'429.23 against 576.81 on UCF-101, 234.66 against 377.29 on MSR-VTT': the paper's comparison of systems.
+
+    '' where it printed none, or the question is not about systems.
+    """
+    rows = {row.label: row.system for row in systems_asked(run)}
+    labels, source = [_labels(run, claim).get(name, name) for name in claim.order], paper().comparison
+    if not any(rows.get(label) for label in labels):
+        return ""
+    datasets = dict.fromkeys(dataset for dataset, _ in source.columns())
+    found = {one: [source.value(label, one, claim.metric) for label in labels] for one in datasets}
+    printed = {one: [value for value in values if value] for one, values in found.items() if all(values)}
+    return ", ".join(f"{' against '.join(values)} on {words.dataset_name(one)}" for one, values in printed.items())
 
 
 def published_words(metric: str, better: Sequence[str]) -> str:
@@ -151,11 +182,11 @@ def _detectable(claim: Claim, places: int) -> str:
 def _notes(run: Run, claim: Claim) -> list[str]:
     """What a reader would stumble over: which step an effect is of, an interval that disagrees with the verdict."""
     notes = list(claim.notes)
-    if len(claim.better) > 2:
-        notes.insert(0, f"effect of the weakest step: {order(run, claim.better[claim.weakest : claim.weakest + 2])}")
+    if len(claim.order) > 2 and claim.verdict != "not tested":
+        notes.insert(0, f"effect of the weakest step: {order(run, claim, claim.weakest)}")
     apart = claim.low is not None and claim.high is not None and (claim.low > 0 or claim.high < 0)
     if claim.verdict == "undecided" and apart and claim.p_holm is not None and claim.seeds >= LEAST_SEEDS:
-        family = sum(c.question == claim.question for c in run.own_claims)
+        family = sum(c.question == claim.question and c.p_holm is not None for c in run.own_claims)
         notes.append(f"alone it would be decided, corrected for {family} verdicts of its question it is not")
     return notes
 
@@ -173,7 +204,7 @@ def again(run: Run) -> tuple[list[str], list[tuple[str, ...]]]:
         said = (
             f"{words.SIGNS[claim.verdict]} {words.VERDICTS[claim.verdict]} {words.signed(claim.effect, digits(claim))}"
         )
-        tested = f"{words.metric_name(claim.metric)}: {order(run, claim.better)}"
+        tested = f"{words.metric_name(claim.metric)}: {order(run, claim)}"
         rows.setdefault((claim.claim, tested, words.dataset_name(claim.dataset)), {})[
             claim.protocol or run.protocol
         ] = said

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-LOWER_IS_BETTER = {"fvd": True, "kvd": True, "pic": False}  # others: no direction known, never marked
+LOWER_IS_BETTER = {  # others: no direction known, never marked
+    **{"fvd": True, "kvd": True, "pic": False, "alignment": False, "motion_as_asked": False},
+    **{"end_conformity": False, "loop_closure": True},
+}
 DATASETS = {"ucf101": "UCF-101", "msrvtt": "MSR-VTT", "webvid": "WebVid", "folder": "Own folder"}
 WORLDS = {"tiny": "the tiny world", "real": "real videos"}
-VERDICTS = {"holds": "holds", "fails": "fails", "undecided": "undecided"}
-SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}  # never colour alone
+VERDICTS = {"holds": "holds", "fails": "fails", "undecided": "undecided", "not tested": "not tested"}
+SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?", "not tested": "○"}  # never colour alone
 STAGES = {
     "i": "Stage i: context projector, on images",
     "i'": "Stage i′: context projector, on the video model",
@@ -25,7 +28,12 @@ TINY_WORLD = (  # said wherever its numbers are
     "which parts of the method matter there, and can be compared with each other, never with numbers from real "
     "videos."
 )
+FEWER = (
+    "These questions were given fewer videos than others of this run, so that their many variants stay affordable; "
+    "the baselines are of as many. Compare within this table alone."
+)
 BASELINES_TITLE = "Baselines, made from real clips without a model"
+WAYS_TITLE = "Their way of injecting the picture alone, in our backbone, trained as ours"
 INTERVALS_COVER = "What the intervals cover"
 WHOLE_RUN = "Notes on the whole run, its data, seeds and intervals"
 DAGGER = "† not comparable with other numbers of this protocol: the notes say why."
@@ -56,6 +64,18 @@ DETECTABLE = (
     "“Would have been seen if larger than”: the smallest true effect that these videos and seeds find four times out "
     "of five, after the correction. An undecided claim whose effect is far below it could not have been decided here."
 )
+SAMPLED_TITLE = "Turned after training"
+ENDS_TITLE = "Loops, and clips between two pictures"
+ENDS_TABLE = (
+    "End conformity: one minus the distance of the last frame to the real clip’s last frame, which interpolation is "
+    "shown. Closing: the distance of the last frame to the first. Step: the distance of neighbouring frames. A loop "
+    "has no seam when it closes within a step. The still picture closes and conforms for nothing: compare with it."
+)
+ENDS_STRIPS = (
+    "Every frame of a clip in order, first training seed, nothing picked by hand; behind the gap what it should end "
+    "at: the real clip’s last frame, or for a loop its own first one."
+)
+OURS = "The sentence is ours, not the paper’s."
 AGAIN = "The same claims under other protocols, on the same videos: verdict and effect"
 OTHER_PROTOCOLS = "The same videos under other protocols"
 SAMPLES = (
@@ -97,8 +117,8 @@ def dataset_name(dataset: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """'fvd' -> 'FVD', 'motion' -> 'Motion'."""
-    return metric.upper() if len(metric) <= 4 else metric.capitalize()
+    """'fvd' -> 'FVD', 'loop_closure' -> 'Loop closure'."""
+    return metric.upper() if len(metric) <= 4 else metric.capitalize().replace("_", " ")
 
 
 def arrow(metric: str) -> str:
@@ -180,8 +200,8 @@ def tally(verdicts: Sequence[str]) -> str:
     """'2 hold, 0 fail, 6 undecided'; 'none judged' without any."""
     if not verdicts:
         return "none judged"
-    hold, fail, open_ = (sum(one == word for one in verdicts) for word in VERDICTS)
-    return f"{hold} hold, {fail} fail, {open_} undecided"
+    hold, fail, open_, apart = (sum(one == word for one in verdicts) for word in VERDICTS)
+    return f"{hold} hold, {fail} fail, {open_} undecided" + (f", {apart} not tested" if apart else "")
 
 
 def untested(number: int) -> str:

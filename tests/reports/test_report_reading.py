@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.metrics.judge import LEAST_SEEDS
-from bench.variants import ALLOWED, KEYS, Settings
+from bench.variants import ALLOWED, KEYS, SWITCHES, Range, Settings
 from reports import glossary, repeat, story, verdicts, words
 from reports.load import load
 from reports.paper import paper, published_csv
@@ -71,6 +71,10 @@ def test_every_switch_of_a_spec_has_words():
             if key in spoken or value == getattr(defaults, KEYS[key]):
                 continue
             assert (key, value) in glossary.SWITCHES, (key, value)
+    ranges = {key for key, switch in SWITCHES.items() if isinstance(switch.allowed, Range)}
+    assert {*ranges, "system"} == glossary.SAMPLED.keys()
+    said = glossary.differs({"sampling.text_scale": 2.0, "sampling.lambda_middle": 0.5})
+    assert said == "text guided by 2.0; λ times 0.5 in the intermediate layers, after training"
     assert glossary.differs({"model.prediction": "eps"}) == "model.prediction is eps"
     assert glossary.differs({}) == glossary.FULL_MODEL
 
@@ -134,12 +138,14 @@ def test_an_interval_that_excludes_zero_without_a_verdict_is_explained(run):
     first = next(c for c in run.claims if c.verdict == "undecided")
     apart = replace(first, low=1.0, high=40.0, effect=20.0)
 
-    def notes(claim) -> tuple[str, ...]:
-        others = [c for c in run.claims if c is not first]
+    def notes(claim, *more) -> tuple[str, ...]:
+        others = [*(c for c in run.claims if c is not first), *more]
         found = verdicts.claims_by_question(replace(run, claims=[claim, *others]))
         return next(j.notes for q in found for s in q.sentences for j in s.judged if j.claim is claim)
 
     assert notes(apart) == ("alone it would be decided, corrected for 10 verdicts of its question it is not",)
+    gone = replace(first, claim="of a row without numbers", verdict="not tested", p=None, p_holm=None)
+    assert notes(apart, gone) == notes(apart), "what was no test is not in Holm's count"
     assert notes(first) == () and notes(replace(apart, verdict="holds")) == ()
     assert notes(replace(apart, seeds=2)) == () and verdicts.LEAST_SEEDS == LEAST_SEEDS
 

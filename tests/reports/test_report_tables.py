@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from reports import words
 from reports.export import CSV_HEAD, table_csv
 from reports.load import Claim, Run
 from reports.paper import paper
 from reports.record import Record
 from reports.tables import ablation_tables, comparison_table, extra_tables
+from reports.verdicts import compared_words, order
 from tests.fixtures.run_folder import FakeRun, records
 
 
@@ -63,13 +65,59 @@ def test_published_numbers_stand_as_printed(run):
     rows = {row.label: row.published for row in table_of(run).rows}
     assert rows["DynamiCrafter"] == ("234.66", "0.5803") and rows["w/o VDG"] == ("159.24", "0.6945")
     assert rows["One stage"] == (None, None) and rows["Another clip"] == (None, None)
-    comparison = comparison_table(table_of(run))
+    comparison = comparison_table(run, table_of(run))
     assert [(row.label, *row.published) for row in comparison.rows] == [
         ("VideoComposer", "576.81", "65.56", "0.5269", "377.29", "26.34", "0.4460"),
         ("I2VGen-XL", "571.11", "58.59", "0.5313", "289.10", "14.70", "0.5352"),
         ("DynamiCrafter", "429.23", "62.47", "0.6078", "234.66", "13.74", "0.5803"),
     ]
     assert comparison.rows[0].cells[0] is None and comparison.rows[2].cells[0] is not None
+
+
+def with_systems(run):
+    """The run, asked about other systems too: one is given and measured elsewhere, two are not given."""
+    variants = {
+        "full": {"label": "DynamiCrafter", "overrides": {}},
+        "theirs": {"label": "I2VGen-XL", "overrides": {"system": "i2vgen-xl"}},
+        "sora": {"label": "Sora", "overrides": {"system": "sora"}},
+        "no_vdg": {"label": "w/o VDG", "overrides": {"model.visual_detail_guidance": "none"}},
+    }
+    empty = {"theirs": "not given: this", "sora": "not given: that"}
+    asked = {"question": "Who?", "variants": variants, "empty": empty}
+    return replace(run, spec={**run.spec, "questions": {**run.spec["questions"], "who": asked}})
+
+
+def test_systems_that_are_asked_about_have_a_row_each(run):
+    comparison = comparison_table(with_systems(run), table_of(run))
+    leading, ways = comparison.groups
+    assert [row.label for row in leading.rows] == ["DynamiCrafter", "I2VGen-XL", "Sora", "VideoComposer"]
+    assert [row.absent for row in leading.rows] == ["", "not given: this", "not given: that", ""]
+    assert leading.rows[1].published[0] == "571.11" and leading.rows[2].published == (None,) * 6
+    assert leading.rows[0].cells[0] is not None and leading.rows[1].cells == (None,) * len(comparison.columns)
+    assert ways.title == words.WAYS_TITLE and [row.label for row in ways.rows] == ["w/o VDG"]
+    assert ways.rows[0].cells[0] is not None
+
+
+def test_the_row_of_a_comparison_is_its_own_variant_whatever_else_is_called_so(run):
+    released = [replace(r, question="who", value=7.0, low=6.0, high=8.0)
+                for r in run.records if (r.question, r.variant, r.seed) == ("dual_stream", "full", None)]  # fmt: skip
+    both = replace(with_systems(run), records=[*run.records, *released])
+    leading = comparison_table(both, table_of(both)).groups[0]
+    assert leading.rows[0].label == "DynamiCrafter"
+    assert {cell.value for cell in leading.rows[0].cells if cell} == {7.0}, "not those of another question"
+
+
+def test_a_claim_about_a_system_has_the_papers_numbers_beside_it(run):
+    asked = with_systems(run)
+    claim = Claim(
+        question="who", claim="ours is better", metric="fvd", dataset="ucf101", better=("full", "theirs"), effect=None,
+        low=None, high=None, level=None, p=None, p_holm=None, verdict="not tested", n=0, seeds=0, unit="FVD",
+        per_seed=(), notes=("no numbers of theirs",),
+    )  # fmt: skip
+    assert order(asked, claim) == "DynamiCrafter better than I2VGen-XL", "of a row without records too"
+    assert compared_words(asked, claim) == "429.23 against 571.11 on UCF-101, 234.66 against 289.10 on MSR-VTT"
+    assert compared_words(asked, replace(claim, better=("full", "sora"))) == ""
+    assert compared_words(asked, replace(claim, better=("full", "no_vdg"))) == "", "not about systems"
 
 
 def test_paper_claims_follow_the_published_table():

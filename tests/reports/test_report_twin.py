@@ -122,7 +122,8 @@ def test_tables_of_the_twin_are_whole(rich):
 
 def test_lists_of_the_twin_have_a_line_for_each_entry(rich):
     twin = both(rich)[1]
-    assert len(re.findall(r"^\d\. “.*” v\\_", twin, re.M)) == 8 and len(re.findall(r"^1\. \S+$", twin, re.M)) == 9
+    assert len(re.findall(r"^\d\. “.*” v\\_", twin, re.M)) == 8
+    assert len(re.findall(r"^\| \d \| \S+ \| [01]\\\.\d+ ", twin, re.M)) == 9  # layers, with their λ
 
 
 def test_folded_parts_of_the_twin_are_closed_and_hold_markdown(rich):
