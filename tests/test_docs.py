@@ -28,12 +28,14 @@ DOCUMENTS = (
             "statistics",
             "profiles",
             "performance",
+            "applications",
+            "systems",
             "report",
             "faults",
         )
     ),
 )
-FOLDERS = ("ablations", "bench", "datasets", "docs", "models", "reports", "tests", "weights")
+FOLDERS = ("ablations", "bench", "datasets", "docs", "examples", "models", "reports", "tests", "weights")
 NAMES = ("dynamicrafter-256/v1", "tiny/v1")
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -111,12 +113,10 @@ def test_the_metric_and_dataset_examples(path, test, tmp_path, monkeypatch):
 
 
 def test_the_system_example(monkeypatch):
-    from bench.steps import baseline
-
-    scope = dict(vars(baseline))
-    exec(blocks()["bench/steps/baseline.py"], scope)
-    monkeypatch.setattr(baseline, "_drift", scope["_drift"], raising=False)
-    run_tests(blocks()["tests/bench/test_drift.py"])
+    module = types.ModuleType("models.external.skyreels")
+    exec(blocks()["models/external/skyreels.py"], vars(module))
+    monkeypatch.setitem(sys.modules, "models.external.skyreels", module)
+    run_tests(blocks()["tests/models/test_skyreels.py"])
 
 
 def test_the_switch_example():

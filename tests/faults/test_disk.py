@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 
 from bench.cli import main
-from bench.engine import LocalEngine, Outcome
+from bench.engine import Outcome
 from bench.fingerprint import FileHashes
 from bench.graph import Graph, Step
+from bench.local_engine import LocalEngine
 from bench.progress import Display
 from bench.store import Store
-from bench.worker import Task, _attempt
+from bench.work import _silent
+from bench.worker import Task
+from bench.worker import attempt as attempt_task
 from tests.bench.conftest import RUN
 from tests.faults.conftest import Disk
 
@@ -56,14 +59,9 @@ def failing(folder: Path, call: int, number: int) -> Iterator[None]:
         _failing.clear()
 
 
-class _Pipe:
-    def send(self, message: object) -> None:
-        """Nobody listens."""
-
-
 def attempt(store: Store) -> tuple[Any, ...]:
     task = Task("writer", "writer_body", 1, "a step", "f" * 64, {"name": "x"}, {}, {}, {})
-    return _attempt(task, store, "cpu", 1, _Pipe())  # type: ignore[arg-type]
+    return attempt_task(task, store, "cpu", 1, _silent)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
