@@ -46,7 +46,7 @@ lint: setup
 	$(RUN) -m ruff check .
 
 types: setup
-	$(RUN) -m mypy models datasets reports bench
+	$(RUN) -m mypy models datasets reports bench examples
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

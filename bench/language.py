@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, cut
+from bench.errors import BenchError, UsageError, cut
 from bench.model_folders import folder_digest, model_folder, offline
 
 OPTION = "--language-model"
@@ -53,7 +53,13 @@ class LanguageModel:
         return {"folder": self.folder.resolve().name, "sha256": folder_digest(self.folder)}
 
     def answer(self, instruction: str, most_tokens: int) -> str:
-        """What the model goes on to write: the new text alone, at most so many tokens."""
+        """What the model goes on to write: the new text alone, at most so many tokens. Raises BenchError."""
+        try:
+            return self._written(instruction, most_tokens)
+        except Exception as error:  # too few positions or words, a template that does not fit, no memory left
+            raise BenchError(f"{OPTION} {self.folder}: it cannot answer ({cut(error)}). Give another model") from None
+
+    def _written(self, instruction: str, most_tokens: int) -> str:
         import torch
 
         given = self._tokens(instruction).to(self.model.device)

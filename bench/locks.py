@@ -182,8 +182,8 @@ def _create(path: Path, owner: Owner) -> bool:
     """Makes the file with its content in one step; False when it exists."""
     text = json.dumps(vars(owner))
     temporary = path.with_name(f"{path.name}.{owner.token}")
-    temporary.write_text(text, encoding="utf-8")
     try:
+        temporary.write_text(text, encoding="utf-8")
         os.link(temporary, path)
     except FileExistsError:
         return False

@@ -54,7 +54,8 @@ def write_film(path: Path, frames: Iterable[Frames], height: int, width: int) ->
     def write(temporary: Path) -> None:
         import av
 
-        with av.open(str(temporary), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+        place = str(temporary.absolute())  # a relative name that begins as "x:" would be an address to the library
+        with av.open(place, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
             options = {"crf": CRF, "preset": "veryfast", "flags": "+bitexact"}
             stream = container.add_stream("libx264", rate=Fraction(SHOWN_FPS), options=options)
             assert isinstance(stream, av.VideoStream)

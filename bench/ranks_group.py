@@ -75,7 +75,8 @@ class Group:
         """Tells the others that this rank cannot go on with the step; harmless when nobody waits for it."""
         if self._open and not self.lost:
             self._open = False
-            self._meet(f"{type(error).__name__}: {error}".encode(), True, False)
+            words = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")  # file names are any bytes
+            self._meet(words, True, False)
 
     def desert(self, error: BaseException) -> NoReturn:
         """See `bench.ranks.Ranks.desert`."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # how often a step is begun again after its worker or node was lost
 STOP_PATIENCE = 5.0  # seconds a task gets to end before its worker is killed
+ANSWER_PATIENCE = 10.0  # seconds that a cluster gets to answer
 PROGRESS = "progress.json"  # in a step's scratch folder: how far it is
 PROGRESS_EVERY = 2.0  # seconds between two looks at it, and between two times it is written
 RESOURCES_EVERY = 10.0  # seconds between two looks at what the cluster has: nodes come and go
@@ -270,10 +271,23 @@ def connect(threads: int, workers: int, kind: str) -> None:
         return
     if address.startswith("ray://"):
         raise UsageError(f"RAY_ADDRESS is {address}: Ray Client is not used. Start the run on a machine of the cluster")
+    _check_answers(address)
     try:
         ray.init(address=address, **common)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"RAY_ADDRESS is {address}: no Ray cluster to work with ({_last_line(error)})") from None
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries for minutes, deaf to Ctrl-C, before it says that nobody is there. Raises UsageError."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # "auto": it looks on this machine
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        words = "start the cluster (`ray start --head`), or unset RAY_ADDRESS for one of this machine alone"
+        raise UsageError(f"RAY_ADDRESS is {address}: no Ray cluster answers there ({error}): {words}") from None
 
 
 def _lock_up() -> None:

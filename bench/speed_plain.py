@@ -4,7 +4,7 @@ Attention is a softmax between two products, of tokens that were copied into row
 made anew in every evaluation, the text's for every frame; time is a row of its own for each site, its convolution a
 three-dimensional one; each branch of guidance is an evaluation; memory is laid out channels first.
 Shapes as in models/unet.py. Source: how the official `openaimodel3d.py`, `attention.py` and `ddim.py` are organised,
-without xformers. tests/bench/test_speed.py: the same answers.
+without xformers. tests/bench/test_plain_network.py: the same answers.
 """
 
 from __future__ import annotations

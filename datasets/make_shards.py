@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from datasets.clip import BadVideo, Video, choose
@@ -78,12 +80,13 @@ def make_shards(making: Making, say: Say = lambda line: None) -> Made:
     """Makes what is not there yet, and the manifest last. Raises ValueError for a CSV that cannot be read."""
     making.out.mkdir(parents=True, exist_ok=True)
     made = Made()
-    for told, kept in _in_order(making):
-        made.add(told, kept)
-        for bad in told["set_aside"]:
-            say(f"set aside {one_line(bad['path'])}: {bad['reason']}")
-        if not kept:
-            say(f"{told['name']}: {told['samples']} videos, {told['bytes'] / 1e6:.1f} MB")
+    with closing(_in_order(making)) as shards:
+        for told, kept in shards:
+            made.add(told, kept)
+            for bad in told["set_aside"]:
+                say(f"set aside {one_line(bad['path'])}: {bad['reason']}")
+            if not kept:
+                say(f"{told['name']}: {told['samples']} videos, {told['bytes'] / 1e6:.1f} MB")
     if not made.samples:
         raise ValueError(f"{making.videos}: not one video of {', '.join(map(str, making.tables))} can be used")
     rest = {"samples": made.samples, "set_aside": made.set_aside, "missing": made.missing, "shards": made.shards}
@@ -94,19 +97,21 @@ def make_shards(making: Making, say: Say = lambda line: None) -> Made:
     return made
 
 
-def _in_order(making: Making) -> Iterator[tuple[Json, bool]]:
+def _in_order(making: Making) -> Generator[tuple[Json, bool], None, None]:
     """Every shard's list, in order, a few being made ahead."""
     rows = stream_videos(making.tables, making.videos)
     waiting: list[Future[tuple[Json, bool]]] = []
+    stop = Event()  # Ctrl-C waits for a video, not for a shard
     with ThreadPoolExecutor(making.workers) as pool:
         try:
             for number, part in enumerate(_parts(rows, making.size)):
-                waiting.append(pool.submit(_shard, making, number, part))
+                waiting.append(pool.submit(_shard, making, number, part, stop))
                 if len(waiting) > making.workers:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
         finally:
+            stop.set()
             for one in waiting:
                 one.cancel()
 
@@ -117,7 +122,7 @@ def _parts(rows: Iterable[Video], size: int) -> Iterator[list[Video]]:
         yield part
 
 
-def _shard(making: Making, number: int, videos: list[Video]) -> tuple[Json, bool]:
+def _shard(making: Making, number: int, videos: list[Video], stop: Event) -> tuple[Json, bool]:
     """One shard's list, and whether it was there."""
     name = f"shard-{number:06d}.tar"
     asked = _asked(making, number, videos)
@@ -126,7 +131,7 @@ def _shard(making: Making, number: int, videos: list[Video]) -> tuple[Json, bool
     if told is not None:
         return told, True
     beside.unlink(missing_ok=True)  # a list never stands beside a tar that it does not tell of
-    told = {"name": name, "asked": asked, **_write_tar(making, tar, number, videos)}
+    told = {"name": name, "asked": asked, **_write_tar(making, tar, number, videos, stop)}
     _write(beside, told)
     return told, False
 
@@ -146,7 +151,7 @@ def _there(tar: Path, beside: Path, asked: str) -> Json | None:
         return None
 
 
-def _write_tar(making: Making, tar: Path, number: int, videos: list[Video]) -> Json:
+def _write_tar(making: Making, tar: Path, number: int, videos: list[Video], stop: Event) -> Json:
     """Writes the tar under another name, renames it when it is whole."""
     from webdataset import TarWriter
 
@@ -157,6 +162,8 @@ def _write_tar(making: Making, tar: Path, number: int, videos: list[Video]) -> J
     with temporary.open("wb") as file:
         with TarWriter(file, user="", group="", compress=False, encoder=False, mtime=0) as writer:
             for row, video in enumerate(videos):
+                if stop.is_set():
+                    raise CancelledError
                 path = str(video.path.relative_to(making.videos))
                 if not video.path.is_file():
                     missing.append(path)

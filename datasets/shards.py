@@ -223,9 +223,9 @@ def _members(stream: _Checked, shard: Shard) -> Iterator[dict[str, Any]]:
     """Name and bytes of each file of a tar, as webdataset's own iterator gives them; but never unpacked ("r|": that one
     looks for compression), and a file with holes is refused: both make a few bytes as many as they like.
     """
-    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]  # all it does is read
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            tar.members = []  # or it remembers every header
+            tar.members = []  # type: ignore[attr-defined]  # or it remembers every header
             if not member.isreg():
                 continue
             if member.issparse():

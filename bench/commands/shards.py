@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import Quiet
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
+from bench.locks import Busy, Lock
 
 EXAMPLE = (
     "example: python -m bench shards results_10M_train.csv --videos WebVid --out shards --workers 8\n\n"
@@ -35,13 +36,24 @@ def shards(
 
     absent = [f"{path}: there is no such file" for path in tables if not path.is_file()]
     absent += [] if videos.is_dir() else [f"--videos {videos}: there is no such folder"]
+    absent += [f"--out {out}: it is a file; allowed is a folder"] if out.exists() and not out.is_dir() else []
     if absent:
         raise UsageError(absent)
     try:
         making = Making(tables, videos, out, size, check, workers)
+        out.mkdir(parents=True, exist_ok=True)
+        lock = Lock(out / ".lock")
+        lock.acquire(blocking=False)
+    except Busy as held:
+        raise BenchError(f"--out {out}: {held} is making shards there. Wait for it, or give another folder") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    try:
         made = make_shards(making, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    finally:
+        lock.release()
     kept = f" ({made.kept} were there)" if made.kept else ""
     counts = f"{made.set_aside} videos set aside, {made.missing} missing"
     print(f"{out}: {made.samples} videos in {len(made.shards)} shards{kept}; {counts}")

@@ -61,7 +61,10 @@ def speed(
     if count:
         return 0
     place = find_devices(device or "auto")[1][0]
-    given = races.setting(size, place, precision, clips, steps, channels)
+    try:
+        given = races.setting(size, place, precision, clips, steps, channels)
+    except ValueError as error:  # layers share channels out evenly
+        raise UsageError(f"--channels {channels}: no such U-Net of profile {size} ({error})") from None
     if compiled:
         from bench.compiled import compile_denoise
 

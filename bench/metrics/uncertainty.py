@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -30,7 +30,6 @@ from bench.metrics.forms import ROUNDED, Form, frechet_form, kernel_form
 from bench.metrics.frechet import Rows
 from bench.metrics.statistics import Array
 
-Metric = Literal["fvd", "kvd", "pic", "motion", "consistency", "alignment", "motion_as_asked"]
 LeaveOut = Callable[[Sequence[tuple[Rows, Rows]]], Array]
 
 PAIRS = 256  # units left out two at a time: enough to know V_2 to a quarter, V to a few per cent

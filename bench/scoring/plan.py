@@ -18,7 +18,7 @@ from typing import Any
 from bench.data_steps import baseline_step, clips_step, world_step
 from bench.fingerprint import FileHashes, digest
 from bench.graph import File, Graph, Step
-from bench.measure import aggregate_step, claims_step, features_step, score_step
+from bench.measure import ENDS_OF, aggregate_step, claims_step, features_step, score_step
 from bench.plan import ResolvedProtocol
 from bench.profile import Profile
 from bench.scoring.conditions import Conditions
@@ -109,6 +109,15 @@ def given_samples(questions: Mapping[str, Any], question: str) -> int | None:
     """How many clips a question of a run was given at most; None: as many as the run has."""
     found = (questions.get(question) or {}).get("samples")
     return int(found) if found else None
+
+
+def ends_asked(questions: Mapping[str, Any], question: str) -> dict[str, tuple[str, ...]]:
+    """What is measured of the ends of each variant's clips, and ("") of others'; {} where no variant has a task."""
+    variants = (questions.get(question) or {}).get("variants", {})
+    tasks = {name: about.get("overrides", {}).get("task", "animate") for name, about in variants.items()}
+    if set(tasks.values()) <= {"animate"}:
+        return {}
+    return {"": ENDS_OF["animate"], **{name: ENDS_OF[task] for name, task in tasks.items()}}
 
 
 class Steps:

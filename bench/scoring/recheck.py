@@ -19,7 +19,7 @@ from bench.assemble import BASELINE_LABELS, write_json
 from bench.errors import Interrupted, UsageError
 from bench.graph import Step
 from bench.locks import Lock
-from bench.measure import ENDS_OF, resolve_protocols
+from bench.measure import resolve_protocols
 from bench.plan import ResolvedProtocol
 from bench.profile import Profile
 from bench.runner import failures
@@ -28,7 +28,17 @@ from bench.scoring.frames import pixels_digest
 from bench.scoring.gather import gather
 from bench.scoring.matching import Item, Matched
 from bench.scoring.outputs import Output, numbered, some
-from bench.scoring.plan import BASELINES, Scored, ScorePlan, SetPlan, Steps, System, given_samples, shape_of
+from bench.scoring.plan import (
+    BASELINES,
+    Scored,
+    ScorePlan,
+    SetPlan,
+    Steps,
+    System,
+    ends_asked,
+    given_samples,
+    shape_of,
+)
 from bench.scoring.score import ScoreOptions, render_page, told_json
 from bench.scoring.setting import Setting
 from bench.scoring.sources import Reference, find_references, weights_of
@@ -154,7 +164,7 @@ def _under(
     check.clips.setdefault(of.dataset, clips)
     told = check.manifest.get("questions", {})
     asked = {question: steps.limited(given_samples(told, question)) for question in _asked(sets)}
-    ends = {question: _ends(told, question) for question in asked}
+    ends = {question: ends_asked(told, question) for question in asked}
     real = {
         question: mine.reference(protocol, of.dataset, clips, ends[question].get("", ()))
         for question, mine in asked.items()
@@ -185,15 +195,6 @@ def _under(
         plan.scored.append(Scored(whose, of, protocol, step, reference, notes=tuple(first["notes"])))
     for question, mine in asked.items():
         _baselines(mine, of, protocol, clips, real[question], question, ends[question].get("", ()))
-
-
-def _ends(told: Json, question: str) -> dict[str, tuple[str, ...]]:
-    """What is measured of the ends of each variant's clips, and ("") of others'; {} where no variant has a task."""
-    variants = told.get(question, {}).get("variants", {})
-    tasks = {name: about.get("overrides", {}).get("task", "animate") for name, about in variants.items()}
-    if set(tasks.values()) <= {"animate"}:
-        return {}
-    return {"": ENDS_OF["animate"], **{name: ENDS_OF[task] for name, task in tasks.items()}}
 
 
 def _asked(sets: Sequence[Json]) -> list[str]:

@@ -25,7 +25,7 @@ from bench.scoring.conditions import safe_names
 from bench.scoring.dialects import dialect_table
 from bench.scoring.gather import curves, health, records_of
 from bench.scoring.matching import Matched
-from bench.scoring.plan import Scored, ScorePlan, SetPlan, Steps, System, given_samples, shape_of
+from bench.scoring.plan import Scored, ScorePlan, SetPlan, Steps, System, ends_asked, given_samples, shape_of
 from bench.scoring.runs import Made, StoredRun, open_run
 from bench.scoring.score import render_page, told_json
 from bench.scoring.setting import Common, Setting
@@ -35,6 +35,7 @@ from datasets.framefile import read_frames
 from reports.record import Record, to_line
 
 Key = tuple[str, str, str]  # question, variant, dataset
+Place = tuple[str, int, bool]  # dataset, number of clips, whether the ends of clips are measured
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _under(again: Rescored, steps: Steps, made: Sequence[Made], protocol: Resolv
     plan = again.plan
     seeds: dict[Key, dict[int, Step]] = {}
     alone: dict[Key, Step] = {}  # one set of another system's videos, which has no seeds
-    real: dict[tuple[str, int], Step] = {}  # by dataset and number of clips
+    real: dict[Place, Step] = {}
     sets: dict[str, SetPlan] = {}
     for one in made:
         of = sets.setdefault(
@@ -133,11 +134,12 @@ def _under(again: Rescored, steps: Steps, made: Sequence[Made], protocol: Resolv
         )
         label = f"{one.variant} {one.dataset} {protocol.name}"
         mine = _steps_of(again, steps, one.question)
-        place = one.dataset, mine.samples
+        place, ends = _place(again, mine, one.question, one.dataset), _ends(again, one.question)
         if one.reference is not None and place not in real:
-            real[place] = mine.reference(protocol, one.dataset, one.reference)
+            real[place] = mine.reference(protocol, one.dataset, one.reference, ends.get("", ()))
         reference = real.get(place) if one.reference is not None else None
-        features = mine.features(label, protocol, one.clips, one.conditions)
+        arrays = ends.get(one.variant, ends.get("", ()))
+        features = mine.features(label, protocol, one.clips, one.conditions, ends=arrays)
         comparison = "baseline" if one.role == "baseline" else "generated"
         score = mine.score(label, protocol, one.dataset, features, reference, comparison, one.seed)
         whose = System(one.variant, one.label, one.question, one.role, one.seed)
@@ -149,7 +151,7 @@ def _under(again: Rescored, steps: Steps, made: Sequence[Made], protocol: Resolv
     for (question, variant, dataset), features_of in seeds.items():
         first = next(m for m in made if (m.question, m.variant, m.dataset) == (question, variant, dataset))
         mine = _steps_of(again, steps, question)
-        reference = real[dataset, mine.samples]
+        reference = real[_place(again, mine, question, dataset)]
         step = mine.aggregate(f"{variant} {dataset}", protocol, dataset, features_of, reference)
         whose = System(variant, first.label, question, first.role, None)
         plan.scored.append(Scored(whose, sets[dataset], protocol, step, reference, notes=first.notes))
@@ -171,19 +173,31 @@ def _steps_of(again: Rescored, steps: Steps, question: str) -> Steps:
     return steps.limited(given_samples(again.run.spec.get("questions", {}), question))
 
 
+def _ends(again: Rescored, question: str) -> dict[str, tuple[str, ...]]:
+    """What is measured of the ends of a question's clips, as in its run."""
+    return ends_asked(again.run.spec.get("questions", {}), question)
+
+
+def _place(again: Rescored, mine: Steps, question: str, dataset: str) -> Place:
+    """Which features of the real clips a question's are compared with."""
+    return dataset, mine.samples, bool(_ends(again, question))
+
+
 def _judge(
     again: Rescored,
     steps: Steps,
     protocol: ResolvedProtocol,
     seeds: Mapping[Key, Mapping[int, Step]],
-    real: Mapping[tuple[str, int], Step],
+    real: Mapping[Place, Step],
 ) -> None:
     """The claims of the run's questions, under this protocol."""
     for question, about in again.run.spec.get("questions", {}).items():
         claims = about.get("expect") or []
         named = list(dict.fromkeys(v for claim in claims for v in claim.get("better") or claim.get("larger") or ()))
         mine = _steps_of(again, steps, question)
-        for dataset, reference in ((d, step) for (d, samples), step in real.items() if samples == mine.samples):
+        for (dataset, *_), reference in real.items():
+            if reference is not real.get(_place(again, mine, question, dataset)):
+                continue
             found = {variant: seeds.get((question, variant, dataset)) or {} for variant in named}
             inputs = {f"{v}.seed_{seed}": step for v, f in found.items() for seed, step in f.items()}
             if not inputs:

@@ -25,7 +25,7 @@ from bench.metrics.uncertainty import Estimate, TooFew, Units, estimate
 from bench.protocol import Scoring
 from bench.work import Work
 
-VERSION = 2
+VERSION = 3
 
 
 def run(work: Work) -> None:

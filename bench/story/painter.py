@@ -119,8 +119,11 @@ class Outside:
     def paint(self, text: str, seed: int, number: int) -> Frames:
         """See `Painter`. Raises BenchError when the folder cannot be opened or gives no picture."""
         pipe = self._open()
-        with drawn_from(torch_seed(seed, "story", "picture", number), "cpu") as generator:
-            picture = np.asarray(pipe(prompt=text, generator=generator, output_type="np").images[0])
+        try:
+            with drawn_from(torch_seed(seed, "story", "picture", number), "cpu") as generator:
+                picture = np.asarray(pipe(prompt=text, generator=generator, output_type="np").images[0])
+        except Exception as error:  # parts that do not fit together, no memory left
+            raise BenchError(f"{OPTION} {self.folder}: it cannot draw ({cut(error)}). Give another") from None
         if picture.ndim != 3 or picture.shape[2] != 3 or not np.isfinite(picture).all():
             raise BenchError(f"{OPTION} {self.folder}: gave {picture.shape}; wanted a picture (h, w, 3)")
         levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)

@@ -365,3 +365,11 @@ def test_a_clip_is_a_video_an_animation_or_lossless_frames(folder, tmp_path, cap
     assert "written: 8 frames of 32x32 as frames/000.png to 007.png, without loss" in capsys.readouterr().out
     with pytest.raises(UsageError, match="a folder of PNGs must be new or empty"):
         make(folder, tmp_path / "frames")
+
+
+def test_a_name_with_a_colon_is_a_file_and_no_address(tmp_path, monkeypatch):
+    from bench.previews import write_video
+
+    monkeypatch.chdir(tmp_path)
+    write_video(Path("a:b/clip.mp4"), np.zeros((2, 16, 16, 3), np.uint8))
+    assert [path.name for path in (tmp_path / "a:b").iterdir()] == ["clip.mp4"]

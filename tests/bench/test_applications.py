@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ import torch
 
 from bench.encoded import Encoded
 from bench.errors import UsageError
+from bench.fingerprint import FileHashes
+from bench.graph import File
 from bench.metrics.features import read_sample
 from bench.plan import Plan
 from bench.planner import build_plan
 from bench.runner import Options, prepare
-from bench.scoring.recheck import _ends
+from bench.scoring.plan import ScorePlan, Steps, ends_asked
+from bench.scoring.rescore import Rescored, _under
+from bench.scoring.runs import Made
 from bench.spec import load_question
 from bench.steps import features
 from bench.steps.sample import as_loops
@@ -152,8 +157,24 @@ def test_it_asks_for_no_more_clips_than_the_profile_has(plan):
 def test_an_export_of_it_is_measured_anew_by_the_same_numbers():
     """What `score EXPORT` asks of each variant is what the run's plan asked."""
     told = {"applications": load_question(SPEC).to_json(), "stages": load_question(OTHER).to_json()}
-    assert _ends(told, "stages") == {} and _ends(told, "not there") == {}
-    found = {name: set(arrays) for name, arrays in _ends(told, "applications").items()}
+    assert ends_asked(told, "stages") == {} and ends_asked(told, "not there") == {}
+    found = {name: set(arrays) for name, arrays in ends_asked(told, "applications").items()}
     assert found == {
         "": ENDS, "full": ENDS, "interpolate": ENDS - {"loop_closure"}, "loop": ENDS - {"end_conformity"},
     }  # fmt: skip
+
+
+def test_scored_again_their_ends_are_measured_too(plan, tmp_path):
+    told = {question.name: question.to_json() for question in plan.questions}
+    again = Rescored(SimpleNamespace(folder=tmp_path, spec={"questions": told}), None, None, {})  # type: ignore[arg-type]
+    again.plan = ScorePlan(plan.profile, plan.sources, [plan.protocol], plan.profile.samples)
+    clips, real = (File(tmp_path / name, name) for name in ("clips", "real"))
+    made = [
+        Made("applications", variant, variant, role, "msrvtt", "tiny", seed, clips, real, real)
+        for variant, role, seed in (("full", "variant", 0), ("loop", "variant", 0), ("static", "baseline", None))
+    ]
+    _under(again, Steps(again.plan, "cpu", FileHashes()), made, plan.protocol)
+    measured = {one.system.name: one.features for one in again.plan.scored if one.features is not None}
+    asked = {name: set(step.config.get("ends", {}).get("arrays", ())) for name, step in measured.items()}
+    assert asked == {"full": ENDS, "loop": ENDS - {"end_conformity"}, "static": ENDS}
+    assert {len(one.reference.config["ends"]["arrays"]) for one in again.plan.scored} == {3}

@@ -167,3 +167,14 @@ def test_waiting_ends_when_the_holder_lets_go(path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error_not_a_wait(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Lock(tmp_path / "gone" / "step.lock").acquire()
+
+
+def test_a_full_disk_leaves_no_half_owner_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, text: str, encoding: str) -> None:
+        self.touch()
+        raise OSError(errno.ENOSPC, "no space", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        Lock(path).acquire()
+    assert [one.name for one in path.parent.iterdir() if "owner" in one.name] == []

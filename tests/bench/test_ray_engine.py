@@ -227,6 +227,10 @@ def test_ray_client_and_a_cluster_that_is_not_there_are_refused(monkeypatch: pyt
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(UsageError, match=r"Ray Client is not used\. Start the run on a machine of the cluster"):
         connect(1, 1, "cpu")
+    for nowhere in ("127.0.0.1:1", "[::1]:99999"):  # Ray alone tries for minutes, and says nothing meanwhile
+        monkeypatch.setenv("RAY_ADDRESS", nowhere)
+        with pytest.raises(UsageError, match="no Ray cluster answers there"):
+            connect(1, 1, "cpu")
 
 
 @needs_ray

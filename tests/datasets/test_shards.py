@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,10 @@ def test_a_manifest_may_name_files_beside_it_and_nothing_else(case: str, tmp_pat
     assert not (ROOT / "ran").exists() and not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("at", ["pipe:touch ran", "file:///etc", "http://example.invalid/x", "s3://b/$(id)|x", "s3://b::file:///etc", 5])
+ADDRESSES = ["pipe:touch ran", "file:///etc", "http://example.invalid/x", "s3://b/$(id)|x", "s3://b::file:///etc", 5]
+
+
+@pytest.mark.parametrize("at", ADDRESSES)
 def test_only_object_stores_are_addresses(at: object, tmp_path: Path) -> None:
     entry = {"name": "a.tar", "samples": 1, "bytes": 1, "sha256": "0" * 64}
     (tmp_path / MANIFEST).write_text(json.dumps({"schema": 1, "at": at, "shards": [entry]}))
@@ -229,6 +233,42 @@ def test_a_list_that_holds_anything_else_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"sha256": "0" * 64, "items": [7]}))
     with pytest.raises(ValueError, match=r"a.json: items holds 7; \[id, bytes, sha256\] was expected"):
         list(listed(Shards(tmp_path, (shard,), "")))
+
+
+def test_ctrl_c_waits_for_a_video_and_not_for_a_shard(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets import make_shards as module
+
+    begun, looked = threading.Event(), []
+
+    def slow(path: Path, check: str) -> str:
+        if len(looked) >= 2:  # in the second shard
+            begun.set()
+            time.sleep(0.2)
+        looked.append(path)
+        return ""
+
+    def stopped(line: str) -> None:
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "unusable", slow)
+    with pytest.raises(KeyboardInterrupt):
+        make_shards(Making(tables(world / "train"), world / "train", tmp_path, size=2), stopped)
+    assert len(looked) == 3 and not list(tmp_path.glob("shard-000001.*"))
+
+
+def test_two_at_once_do_not_write_one_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.cli import main
+    from bench.locks import Lock
+
+    asked = ["shards", *map(str, tables(world / "train")), "--videos", str(world / "train"), "--out"]
+    with Lock(tmp_path / ".lock"):
+        assert main([*asked, str(tmp_path)]) == 1
+    assert "is making shards there" in capsys.readouterr().err
+    assert main([*asked, str(tables(world / "train")[0])]) == 2
+    assert "it is a file; allowed is a folder" in capsys.readouterr().err
 
 
 class _Touch:

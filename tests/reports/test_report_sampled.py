@@ -73,7 +73,7 @@ def test_a_heat_map_has_a_cell_per_pair_in_its_place(shown: dict[str, Sampled]) 
 
 
 def test_a_number_is_read_on_the_strongest_cell_in_both_lights() -> None:
-    css = (Path("reports/templates/plot.css")).read_text()
+    css = (Path(words.__file__).parent / "templates" / "plot.css").read_text()
     for light in css.split("@media")[:2]:
         page, ink, blue = (_rgb(light, name) for name in ("page", "ink", "s1"))
         mixed = [p + (b - p) * DARKEST for p, b in zip(page, blue, strict=True)]

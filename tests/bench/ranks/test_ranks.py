@@ -57,7 +57,7 @@ def refused(ranks: Group) -> tuple[str, list[bytes]]:
 
     def make(item: int) -> dict[str, torch.Tensor]:
         if item == 4:
-            raise ValueError("clip 4 is odd")
+            raise ValueError("clip \udcff is odd")  # a file name that is no UTF-8
         return {"made": torch.tensor([item])}
 
     if not ranks.first:
@@ -77,9 +77,9 @@ def refused(ranks: Group) -> tuple[str, list[bytes]]:
 def test_a_failure_on_one_rank_is_raised_on_all_and_they_can_go_on() -> None:
     told = crew(3, refused)
     assert [words for words, _ in told] == [
-        "rank 1: ValueError: clip 4 is odd",
-        "mine: clip 4 is odd",
-        "rank 1: ValueError: clip 4 is odd",
+        "rank 1: ValueError: clip \\udcff is odd",
+        "mine: clip \udcff is odd",
+        "rank 1: ValueError: clip \\udcff is odd",
     ]
     assert all(after == [b"still here"] * 3 for _, after in told)
 

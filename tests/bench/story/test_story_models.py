@@ -1,6 +1,7 @@
 """Language and image models of the user's: tiny random ones are run for real, bad folders are named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,19 @@ def test_without_the_libraries_it_is_said_what_to_install(writer, monkeypatch):
     monkeypatch.setattr("bench.model_folders.importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'diffusers and transformers not installed: pip install -e "\.\[systems\]"'):
         LanguageModel.open(writer)
+
+
+def test_a_model_that_opens_and_fails_later_is_told_on_one_line(writer, painter, tmp_path, capsys):
+    config = json.loads((writer / "tokenizer_config.json").read_text())
+    shutil.copytree(writer, tmp_path / "odd")
+    config["chat_template"] = "{{ raise_exception('no such role') }}"
+    (tmp_path / "odd" / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "odd" / "chat_template.jinja").write_text(config["chat_template"])
+    with pytest.raises(BenchError, match=r"odd: it cannot answer.*no such role"):
+        LanguageModel.open(tmp_path / "odd").answer("a walk", 4)
+    (tmp_path / "script.yaml").write_text("shots: [{text: a red square, seconds: 0.5}]\n")
+    shutil.copytree(painter, tmp_path / "draws")
+    scheduler = tmp_path / "draws" / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "num_train_timesteps": 3}))
+    assert tell(tmp_path / "script.yaml", tmp_path / "out", "--image-model", tmp_path / "draws") == 1
+    assert "draws: it cannot draw" in capsys.readouterr().err

@@ -93,4 +93,6 @@ def test_the_command_races_and_counts(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["speed", "tiny", "--steps", "2", "--repeats", "1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert out.count("| plain |") >= 3 and "32x32, 24 channels, float32 on cpu" in out
+    assert main(["speed", "tiny", "--channels", "3", "--device", "cpu"]) == 2
+    assert "--channels 3: no such U-Net of profile tiny" in capsys.readouterr().err
     assert main(["speed", "tiny", "--repeats", "0", "--precision", "int8"]) == 2
