@@ -9,8 +9,9 @@ Checked against FlopCounterMode and against parameter counts of the built models
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from models.config import (
     ENCODED_DETAIL,
@@ -195,7 +196,8 @@ class UNetOps:
         self.linear(rows, FEED_FORWARD * inner, inner, group)
 
 
-def unet_ops(model: ModelConfig) -> list[Op]:
+@cache  # a plan of a thousand variants asks for the same few configurations again and again
+def unet_ops(model: ModelConfig) -> tuple[Op, ...]:
     """The products of one evaluation of a model's U-Net on one clip, keys and values of the context among them."""
     factor = model.autoencoder.downsampling
     per_frame = model.projector.frames is not None
@@ -210,7 +212,7 @@ def unet_ops(model: ModelConfig) -> list[Op]:
         image_sets=model.frames if per_frame else 1,
         beside_text=beside_tokens(model) > 0,
     )
-    return [*_detail(model), *walk.run()]
+    return (*_detail(model), *walk.run())
 
 
 def beside_tokens(model: ModelConfig) -> int:
@@ -326,7 +328,7 @@ def training_flops(model: ModelConfig, groups: Collection[str]) -> float:
     return total + sum(_backward(unet, groups, image))
 
 
-def _backward(ops: list[Op], groups: Collection[str], image: bool) -> Iterator[float]:
+def _backward(ops: Sequence[Op], groups: Collection[str], image: bool) -> Iterator[float]:
     """What each product costs on the way back."""
     reached = False  # whether the clip's values depend on something that is trained
     keys_reached = False
@@ -351,6 +353,7 @@ def sampling_flops(model: ModelConfig, steps: int, branches: int) -> float:
     return branches * per_branch + model.frames * decoding_flops(model.autoencoder, model.height, model.width)
 
 
+@cache
 def model_parameters(model: ModelConfig) -> int:
     """Of U-Net and context projector."""
     return sum(op.parameters for op in (*unet_ops(model), *projector_ops(model)))
