@@ -70,7 +70,7 @@ def test_each_variant_is_measured_by_what_applies_to_it(plan):
     assert asked == {"full": ENDS, "interpolate": ENDS - {"loop_closure"}, "loop": ENDS - {"end_conformity"}}
     assert set(plan.evaluation["msrvtt"].reference.config["ends"]["arrays"]) == ENDS
     assert set(plan.evaluation["msrvtt"].baselines["static"].features.config["ends"]["arrays"]) == ENDS
-    assert plan.extents["applications"].samples == 48
+    assert plan.extents["applications"].samples == 32
 
 
 def test_without_a_shipped_model_one_is_trained_for_both():
