@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.runner import Options, prepare
 from tests.bench.conftest import RUN
+from tests.faults.__main__ import QUESTIONS
 from tests.faults.digest import artifact_digests, differences, run_digests
 from tests.faults.kills import GROUPS, MOMENTS, PER_ROUND, Kill, Report, moments, session
 
@@ -26,6 +28,15 @@ def test_moments_come_in_the_order_of_a_run_and_reach_all_of_it() -> None:
         assert len(one) == PER_ROUND
         places = [MOMENTS.index(aim) for aim, _, _ in one]
         assert places == sorted(places)
+
+
+def test_the_runs_that_are_killed_have_every_kind_of_step(tmp_path: Path) -> None:
+    every = [path.stem for path in (ROOT / "ablations").glob("*.yaml")]
+    kinds = [
+        {step.kind for step in prepare(Options(specs, profile="smoke", store=tmp_path)).plan.graph}
+        for specs in (tuple(ROOT / "ablations" / f"{name}.yaml" for name in names) for names in (every, QUESTIONS))
+    ]
+    assert kinds[0] == kinds[1]
 
 
 def test_what_differs_is_named(done: Path) -> None:
