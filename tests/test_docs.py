@@ -16,8 +16,10 @@ from bench.protocols.dialects import DIALECTS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
+    "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "examples/README.md",
     *(
         f"docs/{name}.md"
         for name in (
@@ -29,6 +31,8 @@ DOCUMENTS = (
             "profiles",
             "performance",
             "applications",
+            "motion_text",
+            "scaling",
             "systems",
             "report",
             "faults",

@@ -2,7 +2,8 @@
 
 Each prior is one safetensors file under `weights/tiny` with its card in the header and beside it as Markdown. The
 measuring networks come first and are never touched again (`classifier`, `perceptual`), then what generators stand on
-(`vae`, `clip`), the parents (`t2i`, `t2v`), and P after stage i, one file per kind of stage i.
+(`vae`, `clip`), the parents (`t2i`, `t2v`), P after stage i, one file per kind of stage i, and whole last
+stages that `animate` and `story` use as they are (`animation`, `interpolation`).
 """
 
 from __future__ import annotations
