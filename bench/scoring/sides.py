@@ -49,6 +49,10 @@ class Side:
 
 
 def sides_of(given: str, store: Path | None) -> list[Side]:
+    """What `RUN`, `RUN:VARIANT` or `RUN:QUESTION.VARIANT` names: a side for each variant that fits.
+
+    Raises UsageError where there is no such run, or no such variant in it.
+    """
     folder, _, selector = (given, "", "") if Path(given).is_dir() else given.rpartition(":")
     run = open_run(Path(folder), store)
     by_variant: dict[tuple[str, str], dict[Key, dict[int | None, Record]]] = {}
