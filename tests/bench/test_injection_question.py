@@ -25,6 +25,7 @@ from models import presets
 from models.dynamicrafter import DynamiCrafter, parameter_group, text_to_image, text_to_video
 from models.presets import tiny
 from models.weights import save_module, save_tensors
+from tests.fixtures.stages import encoded
 
 ROOT = Path(__file__).parents[2]
 BUDGET = Budget(1, 2, 3)
@@ -144,20 +145,7 @@ def test_every_variant_gets_the_same_steps_data_batch_and_rate() -> None:
 
 @pytest.fixture(scope="module")
 def data() -> Encoded:
-    g = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=g)
-
-    return Encoded(
-        mean=draw(4, 4, 8, 8, 8),
-        std=0.1 * torch.ones(4, 4, 8, 8, 8),
-        image_tokens=draw(4, 8, 17, 64).half(),
-        text=draw(4, 20, 64).half(),
-        fs=torch.full((4,), 3),
-        null_text=draw(1, 20, 64),
-        null_image_tokens=draw(1, 17, 64),
-    )
+    return encoded(tiny(), clips=4, side=8)
 
 
 @pytest.fixture(scope="module")

@@ -8,44 +8,19 @@ import torch
 
 from bench import train as loop
 from bench.encoded import Encoded
-from bench.train import TrainSettings, draw_step, train
+from bench.train import draw_step, train
 from bench.variants import Budget as Steps
 from bench.variants import Settings, chain
 from models.dynamicrafter import DynamiCrafter
 from models.presets import tiny
+from tests.fixtures import stages
 
-SETTINGS = TrainSettings(
-    stage="iii",
-    seed=3,
-    steps=4,
-    batch=4,
-    micro_batch=2,
-    learning_rate=1e-3,
-    warmup=2,
-    final_rate=1.0,
-    clip_norm=1.0,
-    uncond_prob=0.05,
-    log_every=2,
-    checkpoint_every=1,
-    images=False,
-    condition_frame="random",
-    groups=("projector", "image_stream", "lambda", "spatial", "conv_in"),
-)
+SETTINGS = replace(stages.SETTINGS, steps=4, micro_batch=2, clip_norm=1.0, log_every=2)
 
 
 @pytest.fixture(scope="module")
 def data() -> Encoded:
-    g = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=g)  # noqa: E731
-    return Encoded(
-        mean=draw(6, 4, 8, 8, 8),
-        std=0.1 * torch.ones(6, 4, 8, 8, 8),
-        image_tokens=draw(6, 8, 17, 64).half(),
-        text=draw(6, 20, 64).half(),
-        fs=torch.full((6,), 3),
-        null_text=draw(1, 20, 64),
-        null_image_tokens=draw(1, 17, 64),
-    )
+    return stages.encoded(tiny(), side=8)
 
 
 def fresh(seed: int = 0) -> DynamiCrafter:
